@@ -1,0 +1,3 @@
+//! Lifeboat: a backup engine for phone apps that writes restic repositories.
+
+pub mod format;
