@@ -1,0 +1,236 @@
+//! The one error of the engine: what kind it is decides what a host does, the rest is for people and logs.
+
+use std::{fmt, io, path::Path, sync::Arc};
+
+use crate::format::FormatError;
+
+/// Why an operation ended. A kind exists only where a host would act differently on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The host or the user stopped it; the same call goes on where it ended.
+    Cancelled,
+    /// The engine is stopped, suspended or was never able to start.
+    NotRunning,
+    /// Another engine holds the state folder, or another job of the same sort is running.
+    Busy,
+    /// No key file opens with this password.
+    WrongPassword,
+    /// The vault or a folder refused access.
+    AccessDenied,
+    /// There is no repository in this vault.
+    NoRepository,
+    /// There is a repository already, or the remains of one.
+    RepositoryExists,
+    /// The repository needs a version or an algorithm that this engine lacks.
+    Unsupported,
+    /// Bytes in the vault are not what was stored, or are missing.
+    Damaged,
+    /// A disk is full.
+    OutOfSpace(Place),
+    /// The vault cannot be reached now.
+    Unreachable,
+    /// Another client holds a lock that excludes this operation.
+    Locked,
+    /// What the caller asked for makes no sense as asked.
+    InvalidInput,
+    /// The snapshot, path or key that was named does not exist.
+    NotFound,
+    /// The catalog cannot be used; it is rebuilt at the next start.
+    Catalog,
+    /// The operating system failed in some other way.
+    Io,
+    /// A defect in the engine.
+    Bug,
+}
+
+/// Which disk an error is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// The engine's own folder: catalog and spool.
+    State,
+    /// The folder that a restore writes to.
+    Target,
+    /// The vault.
+    Vault,
+}
+
+/// When doing the same again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    Never,
+    Later,
+    AfterUserActs,
+}
+
+impl Kind {
+    pub fn retry(self) -> Retry {
+        match self {
+            Self::Cancelled
+            | Self::NotRunning
+            | Self::Busy
+            | Self::Unreachable
+            | Self::Locked
+            | Self::Catalog
+            | Self::Io => Retry::Later,
+            Self::WrongPassword | Self::AccessDenied | Self::NoRepository | Self::OutOfSpace(_) => {
+                Retry::AfterUserActs
+            }
+            Self::RepositoryExists
+            | Self::Unsupported
+            | Self::Damaged
+            | Self::InvalidInput
+            | Self::NotFound
+            | Self::Bug => Retry::Never,
+        }
+    }
+
+    /// What an error of the operating system means when it happened at `place`.
+    pub fn of_io(error: &io::Error, place: Place) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::OutOfSpace(place)
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::AccessDenied,
+            _ if place == Place::Vault => Self::Unreachable,
+            _ => Self::Io,
+        }
+    }
+}
+
+/// An error with its kind, a sentence for people, and the cause beneath it. Cheap to clone.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: Kind,
+    context: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub fn new(kind: Kind, context: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            context: context.into(),
+            source: None,
+        }))
+    }
+
+    pub fn with_source(
+        kind: Kind,
+        context: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            context: context.into(),
+            source: Some(source.into()),
+        }))
+    }
+
+    pub fn cancelled() -> Self {
+        Self::new(
+            Kind::Cancelled,
+            "stopped; the same call goes on where this one ended",
+        )
+    }
+
+    pub fn stopped() -> Self {
+        Self::new(Kind::NotRunning, "the engine is stopped or suspended")
+    }
+
+    pub(crate) fn bug(context: impl Into<String>) -> Self {
+        Self::new(Kind::Bug, context)
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// `what` was being done to `path` when the operating system failed.
+    pub(crate) fn io(place: Place, what: &str, path: &Path, error: io::Error) -> Self {
+        let kind = Kind::of_io(&error, place);
+        let hint = match kind {
+            Kind::OutOfSpace(_) => " (make room there, then do the same again: what was done is kept)",
+            _ => "",
+        };
+        Self::with_source(kind, format!("{what} {}{hint}", path.display()), error)
+    }
+
+    /// A stored file that is not what it should be.
+    pub(crate) fn format(name: impl fmt::Display, error: FormatError) -> Self {
+        Self::from(error).within(name)
+    }
+
+    /// The same kind, with `context` said first.
+    pub(crate) fn within(self, context: impl fmt::Display) -> Self {
+        let kind = self.kind();
+        Self::with_source(kind, context.to_string(), self)
+    }
+}
+
+impl fmt::Display for Error {
+    /// The whole chain in one line: people and logs want the cause at once.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.context)?;
+        match &self.0.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+impl From<FormatError> for Error {
+    /// Whoever knows which file it was says so with `within`, or uses `Error::format` at once.
+    fn from(error: FormatError) -> Self {
+        let kind = match error {
+            FormatError::Unsupported(_) => Kind::Unsupported,
+            FormatError::NoRandomness | FormatError::NoMemory => Kind::Io,
+            _ => Kind::Damaged,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// Names what was being done when something failed.
+pub(crate) trait Context<T> {
+    fn context(self, context: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Context<T> for Result<T> {
+    fn context(self, context: impl FnOnce() -> String) -> Self {
+        self.map_err(|error| error.within(context()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_keeps_its_place_and_says_what_to_do() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = Error::io(Place::Target, "writing", Path::new("/x"), full).within("restoring a.txt");
+        assert_eq!(error.kind(), Kind::OutOfSpace(Place::Target));
+        assert_eq!(error.kind().retry(), Retry::AfterUserActs);
+        let text = error.to_string();
+        assert!(
+            text.starts_with("restoring a.txt: writing /x (make room"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! What runs where.
+//!
+//! | thread | count | runs | ended by |
+//! |---|---|---|---|
+//! | `engine` | 1 | the only actix `System`: the actors, and asynchronous work with the vault | `Host::stop` joins it |
+//! | `cpu-n` | one a core, at most four | hashing, compressing, sealing, opening; reading small files | `CpuPool::stop` joins them |
+//! | `catalog` | 1, and 1 while a check runs | SQLite | `CatalogThread::join`; the check joins its own |
+//! | `walk`, `assemble` | 1 each while a backup runs | reading the sources, writing packs and trees | joined when the run ends |
+//! | `restore` | 1 while a restore runs | everything that touches the target | joined when the restore ends |
+//!
+//! Nothing else is started. Short blocking calls of the local vault go to tokio's blocking threads, which the engine thread
+//! waits for when its runtime ends.
+
+pub(crate) mod budget;
+pub(crate) mod cpu;
+pub(crate) mod host;
