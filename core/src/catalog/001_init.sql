@@ -1,0 +1,59 @@
+-- Names, sizes and times as the vault's and the file system's; ids are 32 bytes.
+
+-- One row a fact about the catalog itself: 'repository' is the id of the repository it belongs to, 'loss_epoch' counts how often blobs
+-- that were known have vanished from the vault.
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+-- Index files of the vault that have been read.
+CREATE TABLE index_files (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE);
+
+-- state 0: in the spool; 1: confirmed by the vault, but no index names it; 2: named by an index.
+-- entries: the pack's directory, kept until an index names the pack (see packs.rs).
+CREATE TABLE packs (
+  no INTEGER PRIMARY KEY,
+  id BLOB NOT NULL UNIQUE,
+  size INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  entries BLOB
+);
+CREATE INDEX packs_underway ON packs (state, no) WHERE state < 2;
+
+-- Which index files name a pack: when the last of them is gone, so is the pack.
+CREATE TABLE pack_indexes (
+  index_no INTEGER NOT NULL,
+  pack_no INTEGER NOT NULL,
+  PRIMARY KEY (index_no, pack_no)
+) WITHOUT ROWID;
+CREATE INDEX indexes_of_pack ON pack_indexes (pack_no);
+
+-- tree: 0 data, 1 tree. plain: bytes of plaintext, or NULL where the blob is stored raw. offset and length in bytes of the pack.
+CREATE TABLE blobs (
+  id BLOB NOT NULL,
+  tree INTEGER NOT NULL,
+  pack_no INTEGER NOT NULL,
+  offset INTEGER NOT NULL,
+  length INTEGER NOT NULL,
+  plain INTEGER,
+  PRIMARY KEY (id, tree, pack_no)
+) WITHOUT ROWID;
+
+-- Folders that were walked, by the key of their source and the path below it.
+CREATE TABLE dirs (no INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE);
+
+-- What a file was when its content was last sealed. stat: see files.rs. content: its blobs' ids, one after the other.
+-- epoch: the loss epoch in which all these blobs were known to be stored.
+CREATE TABLE files (
+  dir INTEGER NOT NULL,
+  name BLOB NOT NULL,
+  stat BLOB NOT NULL,
+  content BLOB NOT NULL,
+  xattrs BLOB,
+  epoch INTEGER NOT NULL,
+  PRIMARY KEY (dir, name)
+) WITHOUT ROWID;
+
+-- Snapshots of the vault, as JSON: they never change.
+CREATE TABLE snapshots (id BLOB PRIMARY KEY, json BLOB NOT NULL) WITHOUT ROWID;
+
+-- Locks that this engine wrote and has not removed yet: a start after a kill removes them.
+CREATE TABLE own_locks (id BLOB PRIMARY KEY) WITHOUT ROWID;
