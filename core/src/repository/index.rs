@@ -1,0 +1,80 @@
+//! Index files: what the vault's say goes into the catalog, and what the catalog knows beyond them goes into new ones.
+
+use std::collections::HashSet;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Repository, or_cancelled};
+use crate::{
+    catalog::{Catalog, SealedPack, packs, vault},
+    error::{Error, Kind, Result},
+    format::{FileId, FileType, IndexId, PackId, UnpackedReader, encode_index},
+    limits,
+    storage::file_name,
+};
+
+/// Brings the catalog up to date with the vault's index files. One listing where nothing changed. Returns the loss epoch.
+pub(crate) async fn sync_indexes(
+    repository: &Repository,
+    catalog: &Catalog,
+    cancel: &CancellationToken,
+) -> Result<i64> {
+    let listed = or_cancelled(cancel, repository.storage.list(FileType::Index)).await?;
+    let listed: HashSet<IndexId> = listed.into_iter().map(|(id, _)| id.into()).collect();
+    let known = catalog.read(vault::index_ids).await?;
+    for id in listed.difference(&known) {
+        let name = FileId::from(*id);
+        let framed = or_cancelled(cancel, repository.load_unpacked(FileType::Index, &name)).await?;
+        let id = *id;
+        catalog
+            .write(move |tx| {
+                let document = UnpackedReader::new(&framed, limits::INDEX_PLAIN_BYTES_MAX)
+                    .map_err(|error| Error::format(file_name(FileType::Index, &id.into()), error))?;
+                vault::add_index(tx, &id, document)
+            })
+            .await?;
+    }
+    let gone: Vec<IndexId> = known.difference(&listed).copied().collect();
+    if !gone.is_empty() {
+        // After the new ones: a rewritten index names most of what the old one did, and what it names is not lost.
+        catalog.write(move |tx| vault::forget_indexes(tx, &gone)).await?;
+    }
+    catalog.read(vault::loss_epoch).await
+}
+
+/// Publishes indexes for every pack that the vault has confirmed and no index names. Returns how many index files were written.
+pub(crate) async fn publish_indexes(
+    repository: &Repository,
+    catalog: &Catalog,
+    cancel: &CancellationToken,
+) -> Result<usize> {
+    let mut written = 0;
+    loop {
+        let packs = catalog
+            .read(|db| packs::unindexed(db, limits::INDEX_BLOBS_MAX))
+            .await?;
+        if packs.is_empty() {
+            return Ok(written);
+        }
+        let ids: Vec<PackId> = packs.iter().map(|pack| pack.id).collect();
+        let document = index_document(repository, packs).await?;
+        // Not given up half way: once the index is in the vault, the catalog should know.
+        super::err_if_cancelled(cancel)?;
+        let id: IndexId = repository.save_unpacked(FileType::Index, document).await?.into();
+        catalog.write(move |tx| packs::indexed(tx, &id, &ids)).await?;
+        written += 1;
+    }
+}
+
+async fn index_document(repository: &Repository, packs: Vec<SealedPack>) -> Result<Vec<u8>> {
+    let encode = move |_: &mut _| {
+        let mut document = Vec::new();
+        encode_index(
+            &mut document,
+            packs.iter().map(|pack| (pack.id, pack.entries.as_slice())),
+        )
+        .map_err(|error| Error::with_source(Kind::Bug, "writing an index", error))?;
+        Ok(document)
+    };
+    repository.cpu.run(encode).await
+}
