@@ -1,0 +1,21 @@
+//! Reading the sources: which files there are, which changed, and what is in them. It never writes, and follows no symbolic link.
+
+mod decide;
+mod exclude;
+mod known_files;
+mod large;
+mod metadata;
+mod reader;
+mod sqlite;
+mod step;
+mod targets;
+mod walk;
+
+pub(crate) use decide::{Decision, decide};
+pub(crate) use exclude::Excludes;
+pub(crate) use metadata::{Metadata, Names};
+pub(crate) use reader::{FileReader, ReadEnd, ReadFile};
+pub(crate) use step::{DirKey, Step, StepSender, Unread};
+pub use targets::Source;
+pub(crate) use targets::Target;
+pub(crate) use walk::{WalkContext, walk};

@@ -1,0 +1,525 @@
+//! The thread that assembles: takes the steps of the walk in order, puts new blobs into packs, builds trees from the bottom up, and tells the
+//! catalog of files whose content is safe.
+
+use std::{
+    collections::HashSet,
+    io,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    job::{BackupStats, Unreadable},
+    previous::Previous,
+    rows::{self, Rows},
+};
+use crate::{
+    catalog::{FileRow, SealedPack, SpooledPack, blobs, packs},
+    error::{Error, Result},
+    events::{Event, Events, Meter},
+    format::{BlobId, BlobType, ExtendedAttribute, Node, NodeType, TreeBuilder},
+    limits,
+    repository::{Repository, Spool, err_if_cancelled},
+    runtime::{
+        budget::{Budget, Permit},
+        cpu::{CpuContext, Pending},
+    },
+    scan::{DirKey, Metadata, Names, ReadEnd, ReadFile, Step, Unread},
+    seal::{PackWriter, SealedBytes, SealedChunk, Sealer},
+};
+
+/// What assembling needs.
+pub(super) struct AssembleContext {
+    pub(super) repository: Repository,
+    pub(super) catalog: crate::catalog::Catalog,
+    pub(super) spool: Spool,
+    pub(super) spool_budget: Budget,
+    pub(super) cancel: CancellationToken,
+    pub(super) runtime: tokio::runtime::Handle,
+    pub(super) meter: Arc<Meter>,
+    pub(super) events: Events,
+    pub(super) epoch: i64,
+    pub(super) previous: Previous,
+    /// Tells the Snapshotter of a pack; returns when it knows.
+    pub(super) on_pack: Box<dyn FnMut(SpooledPack, Permit) + Send>,
+}
+
+/// A complete tree, all of whose blobs are stored or in the spool.
+pub(super) struct Assembled {
+    pub(super) tree: BlobId,
+    pub(super) stats: BackupStats,
+    pub(super) unreadable: Vec<Unreadable>,
+    pub(super) unreadable_total: u64,
+    pub(super) changing: Vec<PathBuf>,
+}
+
+/// Takes steps until the root is complete.
+pub(super) fn assemble(context: AssembleContext, steps: &mpsc::Receiver<Step>) -> Result<Assembled> {
+    let sealer = Sealer::new(context.repository.key.clone());
+    let mut assembler = Assembler {
+        context,
+        sealer,
+        cpu: CpuContext::new(),
+        names: Names::default(),
+        folders: Vec::new(),
+        batch: Vec::new().into_iter(),
+        large: Content::default(),
+        data: PackWriter::new(BlobType::Data),
+        trees: PackWriter::new(BlobType::Tree),
+        recent: [HashSet::new(), HashSet::new()],
+        rows: Rows::default(),
+        result: Assembled {
+            tree: BlobId::from_bytes([0; 32]),
+            stats: BackupStats::default(),
+            unreadable: Vec::new(),
+            unreadable_total: 0,
+            changing: Vec::new(),
+        },
+    };
+    let done = assembler.run(steps);
+    // What is sealed is kept, also when the walk was stopped: the next run goes on from there.
+    let closed = assembler.close_packs();
+    done?;
+    closed?;
+    Ok(assembler.result)
+}
+
+/// A folder whose entries are being added.
+struct Folder {
+    name: Vec<u8>,
+    metadata: Option<Box<Metadata>>,
+    key: DirKey,
+    tree: TreeBuilder,
+}
+
+/// The blobs of one file.
+#[derive(Default)]
+struct Content {
+    ids: Vec<BlobId>,
+    bytes: u64,
+}
+
+struct Assembler {
+    context: AssembleContext,
+    sealer: Sealer,
+    cpu: CpuContext,
+    names: Names,
+    folders: Vec<Folder>,
+    batch: std::vec::IntoIter<io::Result<ReadFile>>,
+    large: Content,
+    data: PackWriter,
+    trees: PackWriter,
+    /// Blobs of the packs that were closed last: a worker may have looked before the catalog knew of them.
+    recent: [HashSet<BlobId>; 2],
+    rows: Rows,
+    result: Assembled,
+}
+
+impl Assembler {
+    fn run(&mut self, steps: &mpsc::Receiver<Step>) -> Result<()> {
+        loop {
+            err_if_cancelled(&self.context.cancel)?;
+            // The walk ends by hanging up; if the root is not complete by then, it says why itself.
+            let step = steps.recv().map_err(|_| Error::cancelled())?;
+            if self.step(step)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Says whether the root is complete.
+    fn step(&mut self, step: Step) -> Result<bool> {
+        match step {
+            Step::Enter { name, metadata, key } => {
+                self.folders.push(Folder {
+                    name,
+                    metadata,
+                    key,
+                    tree: TreeBuilder::new(),
+                });
+            }
+            Step::Leave { gone, is_new } => return self.leave(gone, is_new),
+            Step::Leaf {
+                name,
+                metadata,
+                link_target,
+            } => {
+                let mut node = metadata.node(&name, &mut self.names);
+                node.link_target = link_target;
+                self.push(&node)?;
+            }
+            Step::Unchanged {
+                name,
+                metadata,
+                row,
+                refresh,
+            } => {
+                self.unchanged(name, *metadata, *row, refresh)?;
+            }
+            Step::Batch(pending) => self.batch = wait(pending)?.into_iter(),
+            Step::Small { name, is_new } => self.small(name, is_new)?,
+            Step::Chunk(pending) => {
+                let chunk = wait(pending)?;
+                self.large.bytes += chunk.plain_length;
+                self.large.ids.push(chunk.id);
+                self.store_chunk(chunk)?;
+            }
+            Step::Restart => self.large = Content::default(),
+            Step::Large {
+                name,
+                metadata,
+                end,
+                is_new,
+                database_bytes,
+            } => {
+                let content = std::mem::take(&mut self.large);
+                self.file(name, *metadata, content, end, is_new, database_bytes)?;
+            }
+            Step::Unreadable(unread) => self.unreadable(unread)?,
+        }
+        Ok(false)
+    }
+
+    fn small(&mut self, name: Vec<u8>, is_new: bool) -> Result<()> {
+        let file = self
+            .batch
+            .next()
+            .ok_or_else(|| Error::bug("a small file without its batch"))?;
+        match file {
+            Ok(ReadFile {
+                metadata,
+                chunks,
+                end,
+            }) => {
+                let mut content = Content::default();
+                for chunk in chunks {
+                    content.bytes += chunk.plain_length;
+                    content.ids.push(chunk.id);
+                    self.store_chunk(chunk)?;
+                }
+                self.context.meter.bytes_read(content.bytes);
+                self.file(name, metadata, content, end, is_new, None)
+            }
+            Err(error) => {
+                let path = self.path(&name);
+                self.unreadable(Unread { name, path, error })
+            }
+        }
+    }
+
+    fn unchanged(
+        &mut self,
+        name: Vec<u8>,
+        mut metadata: Metadata,
+        row: FileRow,
+        refresh: bool,
+    ) -> Result<()> {
+        metadata.xattrs = row.xattrs.as_deref().map(decode_xattrs).unwrap_or_default();
+        let mut node = metadata.node(&name, &mut self.names);
+        // A database's content is a copy with a size of its own.
+        node.size = row.database_bytes.unwrap_or(node.size);
+        node.content = Some(row.content.clone());
+        self.result.stats.files_unmodified += 1;
+        self.count_file(node.size);
+        self.context.meter.bytes_read(node.size);
+        self.push(&node)?;
+        if refresh {
+            let row = FileRow {
+                epoch: self.context.epoch,
+                ..row
+            };
+            let key = self.folder()?.key.clone();
+            self.rows.save(key, name, row, false);
+            self.flush_rows()?;
+        }
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        name: Vec<u8>,
+        metadata: Metadata,
+        content: Content,
+        end: ReadEnd,
+        is_new: bool,
+        database_bytes: Option<u64>,
+    ) -> Result<()> {
+        let mut node = metadata.node(&name, &mut self.names);
+        // What was read counts, not what the status said: a reader trusts the size.
+        node.size = content.bytes;
+        node.content = Some(content.ids.clone());
+        self.push(&node)?;
+        let stats = &mut self.result.stats;
+        *if is_new {
+            &mut stats.files_new
+        } else {
+            &mut stats.files_changed
+        } += 1;
+        self.count_file(content.bytes);
+        match end {
+            ReadEnd::Settled => {
+                let in_open_pack = content.ids.iter().any(|id| self.data.holds(id));
+                let row = FileRow {
+                    stat: metadata.stat,
+                    content: content.ids,
+                    xattrs: (!metadata.xattrs.is_empty()).then(|| encode_xattrs(&metadata.xattrs)),
+                    epoch: self.context.epoch,
+                    database_bytes,
+                };
+                let key = self.folder()?.key.clone();
+                self.rows.save(key, name, row, in_open_pack);
+                self.flush_rows()?;
+            }
+            ReadEnd::Racy => {}
+            ReadEnd::Changing => {
+                let path = self.path(&name);
+                self.context
+                    .events
+                    .tell(Event::ChangedWhileRead { path: path.clone() });
+                if self.result.changing.len() < limits::REPORT_NAMES_MAX {
+                    self.result.changing.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count_file(&mut self, bytes: u64) {
+        self.result.stats.files_total += 1;
+        self.result.stats.bytes_total += bytes;
+        self.context.meter.files_done(1);
+    }
+
+    fn unreadable(&mut self, unread: Unread) -> Result<()> {
+        let Unread { name, path, error } = unread;
+        let mut place: Vec<&[u8]> = self
+            .folders
+            .iter()
+            .skip(1)
+            .map(|folder| folder.name.as_slice())
+            .collect();
+        place.push(&name);
+        let kept = self.context.previous.find(&place);
+        let report = Unreadable {
+            path: path.clone(),
+            reason: error.to_string(),
+            kept: kept.is_some(),
+        };
+        if let Some(node) = kept {
+            if node.node_type == NodeType::File {
+                self.count_file(node.size);
+            }
+            self.push(&node)?;
+        }
+        self.context.meter.unreadable(1);
+        let (reason, kept) = (report.reason.clone(), report.kept);
+        self.context.events.tell(Event::Unreadable { path, reason, kept });
+        self.result.unreadable_total += 1;
+        if self.result.unreadable.len() < limits::REPORT_NAMES_MAX {
+            self.result.unreadable.push(report);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, gone: Vec<Vec<u8>>, is_new: bool) -> Result<bool> {
+        let folder = self
+            .folders
+            .pop()
+            .ok_or_else(|| Error::bug("out of a folder that was not entered"))?;
+        if is_new {
+            self.rows.walked(folder.key.clone());
+        }
+        self.rows.forget(folder.key, gone);
+        self.flush_rows()?;
+        let (tree, plain) = folder.tree.finish();
+        self.store_tree(tree, &plain, is_new)?;
+        if self.folders.is_empty() {
+            self.result.tree = tree;
+            return Ok(true);
+        }
+        let metadata = folder
+            .metadata
+            .ok_or_else(|| Error::bug("a folder without metadata"))?;
+        let mut node = metadata.node(&folder.name, &mut self.names);
+        node.subtree = Some(tree);
+        self.push(&node)?;
+        Ok(false)
+    }
+
+    fn store_chunk(&mut self, chunk: SealedChunk) -> Result<()> {
+        let Some(sealed) = chunk.sealed else { return Ok(()) };
+        let is_here = self.data.holds(&chunk.id) || self.recent.iter().any(|ids| ids.contains(&chunk.id));
+        if is_here {
+            return Ok(());
+        }
+        self.data.append(&self.context.spool, chunk.id, &sealed)?;
+        self.result.stats.data_blobs += 1;
+        self.count_new(chunk.plain_length, &sealed);
+        if self.data.is_full() {
+            self.close_data()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn store_tree(&mut self, id: BlobId, plain: &[u8], is_new: bool) -> Result<()> {
+        let wanted = [(BlobType::Tree, id)];
+        let known = self.trees.holds(&id)
+            || self
+                .context
+                .catalog
+                .read_blocking(move |db| blobs::known(db, &wanted))?
+                .first()
+                == Some(&true);
+        let stats = &mut self.result.stats;
+        // As for restic, the root is a tree and not a folder.
+        let folders = u64::from(!self.folders.is_empty());
+        if known {
+            stats.dirs_unmodified += folders;
+            return Ok(());
+        }
+        *if is_new {
+            &mut stats.dirs_new
+        } else {
+            &mut stats.dirs_changed
+        } += folders;
+        stats.tree_blobs += 1;
+        let sealed = self.sealer.seal(&mut self.cpu, BlobType::Tree, plain)?;
+        self.trees.append(&self.context.spool, id, &sealed)?;
+        self.count_new(plain.len() as u64, &sealed);
+        if self.trees.is_full() {
+            self.close_trees()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn count_new(&mut self, plain_length: u64, sealed: &SealedBytes) {
+        self.result.stats.data_added += plain_length;
+        self.result.stats.data_added_packed += sealed.bytes.len() as u64;
+        self.context.meter.new_bytes(plain_length);
+    }
+
+    fn close_packs(&mut self) -> Result<()> {
+        self.close_data()?;
+        self.close_trees()
+    }
+
+    /// Closes the data pack; with it, everything that waits for it becomes part of the catalog.
+    fn close_data(&mut self) -> Result<()> {
+        let closed = self
+            .data
+            .close(&self.context.spool, &self.context.repository.key)?;
+        let changes = self.rows.take_all();
+        match closed {
+            Some(pack) => {
+                self.recent.rotate_right(1);
+                self.recent[0] = pack.entries.iter().map(|entry| entry.id).collect();
+                self.record(pack, changes)
+            }
+            None if changes.is_empty() => Ok(()),
+            None => self
+                .context
+                .catalog
+                .write_blocking(move |tx| rows::write(tx, &changes)),
+        }
+    }
+
+    fn close_trees(&mut self) -> Result<()> {
+        match self
+            .trees
+            .close(&self.context.spool, &self.context.repository.key)?
+        {
+            Some(pack) => self.record(pack, Vec::new()),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the catalog of a pack, then the Uploader, as soon as the spool has room for it.
+    fn record(&mut self, pack: SealedPack, changes: Vec<rows::Change>) -> Result<()> {
+        let spooled = SpooledPack {
+            id: pack.id,
+            size: pack.size,
+        };
+        self.context.catalog.write_blocking(move |tx| {
+            packs::add_spooled(tx, &pack)?;
+            rows::write(tx, &changes)
+        })?;
+        let admit = self
+            .context
+            .cancel
+            .run_until_cancelled(self.context.spool_budget.admit(spooled.size));
+        match self.context.runtime.block_on(admit) {
+            Some(permit) => {
+                (self.context.on_pack)(spooled, permit?);
+                Ok(())
+            }
+            // The next run finds it in the catalog.
+            None => Ok(()),
+        }
+    }
+
+    fn flush_rows(&mut self) -> Result<()> {
+        if !self.rows.is_full() {
+            return Ok(());
+        }
+        let changes = self.rows.take_ready();
+        self.context
+            .catalog
+            .write_blocking(move |tx| rows::write(tx, &changes))
+    }
+
+    fn push(&mut self, node: &Node) -> Result<()> {
+        let pushed = self.folder()?.tree.push(node);
+        pushed.map_err(|error| Error::bug(format!("building a tree: {error}")))
+    }
+
+    fn folder(&mut self) -> Result<&mut Folder> {
+        self.folders
+            .last_mut()
+            .ok_or_else(|| Error::bug("an entry outside of any folder"))
+    }
+
+    fn path(&self, name: &[u8]) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = self.folders.last().map_or(&b""[..], |folder| &folder.key);
+        PathBuf::from(std::ffi::OsStr::from_bytes(folder)).join(std::ffi::OsStr::from_bytes(name))
+    }
+}
+
+fn wait<T>(pending: Pending<T>) -> Result<T> {
+    pending.wait()
+}
+
+/// Attributes as the catalog keeps them: for each, length and bytes of its name, length and bytes of its value.
+fn encode_xattrs(attributes: &[ExtendedAttribute]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for attribute in attributes {
+        for part in [attribute.name.as_bytes(), &attribute.value] {
+            // Attributes are at most 64 KiB.
+            bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(0).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+    }
+    bytes
+}
+
+fn decode_xattrs(mut bytes: &[u8]) -> Vec<ExtendedAttribute> {
+    fn part<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let (length, rest) = bytes.split_first_chunk()?;
+        let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        *bytes = rest;
+        Some(part)
+    }
+    let mut attributes = Vec::new();
+    while let (Some(name), Some(value)) = (part(&mut bytes), part(&mut bytes)) {
+        let name = String::from_utf8_lossy(name).into_owned();
+        attributes.push(ExtendedAttribute {
+            name,
+            value: value.to_vec(),
+        });
+    }
+    attributes
+}

@@ -1,0 +1,86 @@
+//! What a backup is asked to do, and what it says it did.
+
+use std::path::PathBuf;
+
+use crate::{
+    format::{SnapshotId, SnapshotSummary, ZonedTimestamp},
+    scan::Source,
+};
+
+/// One backup.
+#[derive(Debug, Clone, Default)]
+pub struct BackupJob {
+    pub sources: Vec<Source>,
+    /// Patterns of paths to leave out, as restic reads them.
+    pub excludes: Vec<String>,
+    pub tags: Vec<String>,
+    /// Stands in the snapshot, together with the paths: what belongs together in time has the same of both.
+    pub host: String,
+    /// Copies databases as they are at one moment, with SQLite. Only where no connection of this process has them open.
+    pub databases: bool,
+    /// Publishes nothing where the tree is the one of the last snapshot of the same host and paths.
+    pub skip_if_unchanged: bool,
+}
+
+/// Something that is not in the snapshot as it is on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    pub path: PathBuf,
+    pub reason: String,
+    /// Whether the snapshot has the version of the last one instead.
+    pub kept: bool,
+}
+
+/// Counts of one backup. Bytes are plain unless said otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BackupStats {
+    pub files_new: u64,
+    pub files_changed: u64,
+    pub files_unmodified: u64,
+    pub dirs_new: u64,
+    pub dirs_changed: u64,
+    pub dirs_unmodified: u64,
+    pub data_blobs: u64,
+    pub tree_blobs: u64,
+    /// Of new blobs.
+    pub data_added: u64,
+    /// Of new blobs, as stored.
+    pub data_added_packed: u64,
+    pub files_total: u64,
+    pub bytes_total: u64,
+}
+
+impl BackupStats {
+    pub(super) fn summary(&self, start: ZonedTimestamp, end: ZonedTimestamp) -> SnapshotSummary {
+        SnapshotSummary {
+            backup_start: start,
+            backup_end: end,
+            files_new: self.files_new,
+            files_changed: self.files_changed,
+            files_unmodified: self.files_unmodified,
+            dirs_new: self.dirs_new,
+            dirs_changed: self.dirs_changed,
+            dirs_unmodified: self.dirs_unmodified,
+            data_blobs: self.data_blobs,
+            tree_blobs: self.tree_blobs,
+            data_added: self.data_added,
+            data_added_packed: self.data_added_packed,
+            total_files_processed: self.files_total,
+            total_bytes_processed: self.bytes_total,
+        }
+    }
+}
+
+/// What a backup did.
+#[derive(Debug, Clone)]
+pub struct BackupReport {
+    /// `None` where nothing had changed and the job said to skip then.
+    pub snapshot: Option<SnapshotId>,
+    pub parent: Option<SnapshotId>,
+    pub stats: BackupStats,
+    /// Up to `REPORT_NAMES_MAX` of them.
+    pub unreadable: Vec<Unreadable>,
+    pub unreadable_total: u64,
+    /// Files that changed each time they were read.
+    pub changing: Vec<PathBuf>,
+}

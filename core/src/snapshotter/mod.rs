@@ -1,0 +1,16 @@
+//! The Snapshotter: from sources to sealed packs in the spool and the tree that names them.
+//!
+//! It owns the run: looking at the vault, the walk, the sealing, and asking the Uploader to publish. At a stop, what is sealed is in the spool and in
+//! the catalog; the same job goes on from there. It never touches the vault but to read, and never writes to a source.
+
+mod actor;
+mod assemble;
+mod decide;
+mod job;
+mod messages;
+mod pipeline;
+mod previous;
+mod rows;
+
+pub(crate) use actor::{SnapshotterHandle, SnapshotterParts};
+pub use job::{BackupJob, BackupReport, BackupStats, Unreadable};
