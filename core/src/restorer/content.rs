@@ -1,0 +1,430 @@
+//! The content of files: which blobs are in place already, which must be fetched, and when a file is whole.
+//!
+//! Blobs are dealt with in rounds of at most `RESTORE_BATCH_BLOBS`; a large file spans several. Where a blob
+//! goes follows from the lengths that the index claims for those before it, and each of these claims is
+//! proven: `open_blob` and the reading back of what is staged compare the hash of exactly so many bytes.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    ffi::OsString,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileExt,
+    },
+    path::PathBuf,
+    sync::Arc,
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, chmodat, openat, statat, unlinkat},
+    io::Errno,
+};
+use sha2::{Digest, Sha256};
+
+use super::{
+    attributes,
+    fetch::{Fetched, Fetcher},
+    folder::Folder,
+    plan::{self, PackRead},
+    run::{damaged, in_snapshot},
+    stage::Stager,
+    staging::Made,
+};
+use crate::{
+    catalog::{Location, blobs},
+    error::{Context, Error, Kind, Result},
+    format::{BlobId, BlobType, Node, PackId},
+    limits,
+    repository::plan_reads,
+};
+
+/// A file is its owner's alone while it is written.
+const WRITING: Mode = Mode::RUSR.union(Mode::WUSR);
+/// Read back at a time.
+const READ_BACK_BYTES: usize = 256 << 10;
+
+/// A file whose content is being put in place.
+pub(super) struct FileWork {
+    pub(super) folder: Arc<Folder>,
+    pub(super) name: OsString,
+    pub(super) node: Node,
+    pub(super) made: Made,
+    /// Blobs of its content that were looked at.
+    seen: usize,
+    /// Where the next blob begins.
+    end: u64,
+    /// Bytes that were there before this run.
+    there_bytes: u64,
+}
+
+impl FileWork {
+    fn path(&self) -> PathBuf {
+        in_snapshot(self.folder.path().join(&self.name))
+    }
+
+    fn content(&self) -> &[BlobId] {
+        self.node.content.as_deref().unwrap_or_default()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.seen == self.content().len()
+    }
+}
+
+/// A blob of `files[file]`.
+pub(super) struct Pending {
+    file: usize,
+    id: BlobId,
+}
+
+/// Where a blob goes that must be fetched.
+struct Want {
+    file: usize,
+    offset: u64,
+    length: u64,
+}
+
+type Wants = HashMap<BlobId, Vec<Want>>;
+
+impl Stager<'_> {
+    pub(super) fn file(
+        &mut self,
+        node: Node,
+        name: OsString,
+        folder: &Arc<Folder>,
+        made: Made,
+    ) -> Result<()> {
+        if node.content.is_none() {
+            return Err(self.bad_node(folder, &name, "a file without content"));
+        }
+        if let Some((files, bytes)) = &mut self.found {
+            *files += 1;
+            *bytes = bytes.saturating_add(node.size);
+            self.context.meter.totals(*files, *bytes);
+        }
+        let file = FileWork {
+            folder: folder.clone(),
+            name,
+            node,
+            made,
+            seen: 0,
+            end: 0,
+            there_bytes: 0,
+        };
+        match self.as_link(file)? {
+            Some(file) => self.add_file(file)?,
+            None if self.links.len() >= limits::RESTORE_BATCH_BLOBS => self.round()?,
+            None => {}
+        }
+        self.add_unlinked()
+    }
+
+    /// Not from within a round, where a file may be half seen.
+    fn add_unlinked(&mut self) -> Result<()> {
+        while let Some(file) = self.unlinked.pop() {
+            self.add_file(file)?;
+        }
+        Ok(())
+    }
+
+    fn add_file(&mut self, mut file: FileWork) -> Result<()> {
+        file.there_bytes = self.make_file(&file)?;
+        self.files.push(file);
+        while let Some(file) = self.files.last_mut()
+            && let Some(id) = file.content().get(file.seen).copied()
+        {
+            file.seen += 1;
+            let file = self.files.len() - 1;
+            self.pending.push(Pending { file, id });
+            if self.pending.len() >= limits::RESTORE_BATCH_BLOBS {
+                self.round()?;
+            }
+        }
+        // An empty file waits for no blob, but counts like one.
+        if self.files.len() >= limits::RESTORE_BATCH_BLOBS {
+            self.round()?;
+        }
+        Ok(())
+    }
+
+    /// Puts everything in place that is waiting.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        while !self.files.is_empty() || !self.links.is_empty() {
+            self.round()?;
+            self.add_unlinked()?;
+        }
+        Ok(())
+    }
+
+    /// Makes an empty file, or gets the one of an earlier run ready. Returns how many bytes it has.
+    fn make_file(&mut self, file: &FileWork) -> Result<u64> {
+        let (folder, name) = (&file.folder, &file.name);
+        let dir = self.dir(folder)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut result = openat(dir, name, flags, WRITING).map(|_| 0);
+        if result == Err(Errno::EXIST) {
+            if file.made == Made::Now {
+                let what = "two entries of this name, or the target takes their names for the same";
+                return Err(self.bad_node(folder, name, what));
+            }
+            result = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).and_then(|stat| {
+                if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+                    chmodat(dir, name, WRITING, AtFlags::empty())?;
+                    return Ok(u64::try_from(stat.st_size).unwrap_or(0));
+                }
+                unlinkat(dir, name, AtFlags::empty())?;
+                openat(dir, name, flags, WRITING).map(|_| 0)
+            });
+        }
+        result.map_err(|error| self.io_error("creating", folder, name, error))
+    }
+
+    fn open(&mut self, file: usize, access: OFlags) -> Result<OwnedFd> {
+        let (folder, name) = (self.files[file].folder.clone(), self.files[file].name.clone());
+        let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        openat(self.dir(&folder)?, &name, flags, Mode::empty())
+            .map_err(|error| self.io_error("opening", &folder, &name, error))
+    }
+
+    /// Puts the pending blobs in place, and finishes the files that are then whole.
+    pub(super) fn round(&mut self) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        let ids: HashSet<BlobId> = pending.iter().map(|pending| pending.id).collect();
+        let mut located = self.locate(ids.iter().copied().collect())?;
+        if located.len() < ids.len() {
+            // Another client may have moved blobs since the indexes were read.
+            self.context.sync_indexes()?;
+            located = self.locate(ids.into_iter().collect())?;
+        }
+        let mut wants = self.plan(pending, &located)?;
+        for attempt in 0.. {
+            let gone = self.fetch(&located, &mut wants)?;
+            let Some(error) = gone else { break };
+            if attempt > 0 {
+                return Err(self.of_wanted(
+                    &wants,
+                    None,
+                    Error::with_source(Kind::Damaged, "a pack is missing", error),
+                ));
+            }
+            self.context.sync_indexes()?;
+            located = self.locate(wants.keys().copied().collect())?;
+        }
+        if let Some(id) = wants.keys().next() {
+            let error = damaged(format!("no index names the blob {id}"));
+            return Err(self.of_wanted(&wants, Some(id), error));
+        }
+        self.finish_files()?;
+        self.make_links()
+    }
+
+    fn locate(&self, ids: Vec<BlobId>) -> Result<HashMap<BlobId, Location>> {
+        let wanted: Vec<_> = ids.iter().map(|id| (BlobType::Data, *id)).collect();
+        let found = self
+            .context
+            .catalog
+            .read_blocking(move |db| blobs::locate(db, &wanted))?;
+        Ok(ids
+            .into_iter()
+            .zip(found)
+            .filter_map(|(id, location)| Some((id, location?)))
+            .collect())
+    }
+
+    /// Finds out where each blob goes, and whether it is there already.
+    fn plan(&mut self, pending: Vec<Pending>, located: &HashMap<BlobId, Location>) -> Result<Wants> {
+        let mut wants = Wants::new();
+        let mut open: Option<(usize, File)> = None;
+        for Pending { file: at, id } in pending {
+            let file = &self.files[at];
+            let Some(location) = located.get(&id) else {
+                let text = format!("{}: no index names the blob {id}", file.path().display());
+                return Err(damaged(text));
+            };
+            let length = u64::from(location.entry.plaintext_length());
+            let offset = file.end;
+            let end = offset.checked_add(length).filter(|end| *end <= file.node.size);
+            let Some(end) = end else {
+                return Err(self.wrong_size(at, "more"));
+            };
+            let is_there = if length == 0 {
+                id == BlobId::of(b"")
+            } else if end > file.there_bytes {
+                false
+            } else {
+                if open.as_ref().is_none_or(|(open, _)| *open != at) {
+                    open = Some((at, self.open(at, OFlags::RDONLY)?.into()));
+                }
+                self.context.err_if_cancelled()?;
+                // Always some: it was just opened.
+                open.as_mut()
+                    .is_some_and(|(_, file)| holds(file, offset, length, &id).unwrap_or(false))
+            };
+            self.files[at].end = end;
+            if is_there {
+                self.tally.resumed_bytes += length;
+                self.context.meter.bytes_read(length);
+            } else {
+                wants.entry(id).or_default().push(Want {
+                    file: at,
+                    offset,
+                    length,
+                });
+            }
+        }
+        for at in 0..self.files.len() {
+            let file = &self.files[at];
+            if file.is_whole() && file.end != file.node.size {
+                return Err(self.wrong_size(at, "less"));
+            }
+        }
+        Ok(wants)
+    }
+
+    fn wrong_size(&self, file: usize, than: &str) -> Error {
+        let file = &self.files[file];
+        let text = format!(
+            "{}: the snapshot says {} bytes, and its content has {than}",
+            file.path().display(),
+            file.node.size
+        );
+        damaged(text)
+    }
+
+    /// Fetches what is wanted and writes it where it goes. What was written is no longer wanted. Returns the
+    /// error of a pack that is not there any more, if there was one, when everything else is written.
+    fn fetch(&mut self, located: &HashMap<BlobId, Location>, wants: &mut Wants) -> Result<Option<Error>> {
+        let mut reads = plan_round(wants.keys().filter_map(|id| located.get(id)))?;
+        let mut fetcher = Fetcher::new(self.context);
+        let mut writing: Option<(usize, File)> = None;
+        let mut gone = None;
+        loop {
+            while reads.front().is_some_and(|read| fetcher.admits(read))
+                && let Some(read) = reads.pop_front()
+            {
+                fetcher.start(read);
+            }
+            let Some(fetched) = fetcher.next()? else {
+                return Ok(gone);
+            };
+            match fetched {
+                Fetched::Blobs { blobs, read_bytes } => {
+                    self.tally.fetched_bytes += read_bytes;
+                    for (id, plain) in blobs {
+                        for want in wants.remove(&id).unwrap_or_default() {
+                            self.write(&want, &plain, &mut writing)?;
+                        }
+                    }
+                }
+                Fetched::Gone(error) => gone = Some(error),
+                Fetched::Bad { id, error } => return Err(self.of_wanted(wants, id.as_ref(), error)),
+            }
+        }
+    }
+
+    fn write(&mut self, want: &Want, plain: &[u8], writing: &mut Option<(usize, File)>) -> Result<()> {
+        if plain.len() as u64 != want.length {
+            let path = self.files[want.file].path();
+            return Err(damaged(format!(
+                "{}: indexes disagree on a blob's length",
+                path.display()
+            )));
+        }
+        if writing.as_ref().is_none_or(|(open, _)| *open != want.file) {
+            *writing = Some((want.file, self.open(want.file, OFlags::WRONLY)?.into()));
+        }
+        let work = &self.files[want.file];
+        let ranges = if want.offset < work.there_bytes {
+            // Something else is there: zeros must be written, too.
+            std::iter::once(0..plain.len()).collect()
+        } else {
+            plan::data_ranges(want.offset, plain)
+        };
+        if let Some((_, file)) = writing {
+            for range in ranges {
+                let at = want.offset + range.start as u64;
+                let written = file.write_all_at(&plain[range], at);
+                written.map_err(|error| self.io_error("writing", &work.folder, &work.name, error))?;
+            }
+        }
+        self.context.meter.bytes_read(want.length);
+        self.unsynced_bytes += want.length;
+        if self.unsynced_bytes >= limits::RESTORE_SYNC_BYTES {
+            self.unsynced_bytes = 0;
+            self.target.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Gives the files that are whole their size and metadata. One that is not comes first in the next round.
+    fn finish_files(&mut self) -> Result<()> {
+        for at in 0..self.files.len() {
+            self.context.err_if_cancelled()?;
+            if !self.files[at].is_whole() {
+                continue;
+            }
+            let fd = self.open(at, OFlags::WRONLY)?;
+            let work = &self.files[at];
+            let file = File::from(fd);
+            file.set_len(work.node.size)
+                .map_err(|error| self.io_error("writing", &work.folder, &work.name, error))?;
+            let (path, tally) = (work.path(), &mut *self.tally);
+            attributes::set(file.as_fd(), &work.node, &mut |reason| tally.warn(&path, reason));
+            self.file_done(self.files[at].node.size);
+        }
+        self.files.retain(|file| !file.is_whole());
+        Ok(())
+    }
+
+    pub(super) fn file_done(&mut self, bytes: u64) {
+        self.staged.files += 1;
+        self.staged.bytes += bytes;
+        self.context.meter.files_done(1);
+    }
+
+    /// Names a file that an error is about: the one that wants this blob, or any.
+    fn of_wanted(&self, wants: &Wants, id: Option<&BlobId>, error: Error) -> Error {
+        let wanted = id.and_then(|id| wants.get(id)).or_else(|| wants.values().next());
+        match wanted.and_then(|wants| wants.first()) {
+            Some(want) => error.within(self.files[want.file].path().display()),
+            None => error,
+        }
+    }
+}
+
+/// Whether a file has this blob at this place.
+fn holds(file: &mut File, offset: u64, length: u64, id: &BlobId) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(offset))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; READ_BACK_BYTES.min(usize::try_from(length).unwrap_or(READ_BACK_BYTES))];
+    let mut left = length;
+    while left > 0 {
+        let part = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        file.read_exact(&mut buffer[..part])?;
+        hasher.update(&buffer[..part]);
+        left -= part as u64;
+    }
+    Ok(hasher.finalize().as_slice() == id.as_bytes())
+}
+
+/// The reads for these blobs, pack by pack.
+fn plan_round<'a>(locations: impl Iterator<Item = &'a Location>) -> Result<VecDeque<PackRead>> {
+    let mut packs: BTreeMap<PackId, Vec<_>> = BTreeMap::new();
+    for location in locations {
+        location.check().context(|| format!("pack {}", location.pack))?;
+        packs.entry(location.pack).or_default().push(location.entry);
+    }
+    let mut reads = VecDeque::new();
+    for (pack, entries) in packs {
+        for read in plan_reads(entries) {
+            reads.extend(
+                plan::split_read(read)
+                    .into_iter()
+                    .map(|read| PackRead { pack, read }),
+            );
+        }
+    }
+    Ok(reads)
+}
