@@ -1,0 +1,29 @@
+//! Engines come and go. Alone in its file, since it counts the threads of the process.
+
+mod scene;
+
+use std::{fs, time::Duration};
+
+use lifeboat::{Engine, EngineOptions, Unlock};
+use scene::Scene;
+
+const STOP: Duration = Duration::from_secs(10);
+
+#[test]
+fn engines_start_and_stop_many_times_and_leave_no_thread_behind() {
+    let scene = Scene::new();
+    let threads = || fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    let first = scene.open();
+    let key = || first.master_key().unwrap();
+    let keys: Vec<_> = (0..20).map(|_| key()).collect();
+    first.stop(STOP).unwrap();
+    for key in keys {
+        let options = EngineOptions {
+            unlock: Unlock::MasterKey(key),
+            ..scene.options()
+        };
+        Engine::open(options).unwrap().stop(STOP).unwrap();
+    }
+    assert_eq!(threads(), before);
+}

@@ -1,0 +1,138 @@
+//! An app's folder, a vault beside it, and engines that are opened on both.
+
+// Each file of tests is a crate of its own, and uses what it needs of this. What fails here fails a test, loudly.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use lifeboat::{
+    BackupJob, BackupReport, Engine, EngineOptions, Source, Unlock,
+    clock::SystemClock,
+    storage::{Address, LocalStorage},
+};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+pub const PASSWORD: &str = "correct horse";
+
+pub struct Scene {
+    pub dir: TempDir,
+}
+
+impl Scene {
+    pub fn new() -> Self {
+        let scene = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(scene.source()).unwrap();
+        let storage = LocalStorage::new(scene.vault());
+        wait(lifeboat::init(
+            &storage,
+            PASSWORD,
+            "test",
+            &SystemClock::default(),
+        ))
+        .unwrap();
+        scene
+    }
+
+    pub fn source(&self) -> PathBuf {
+        self.dir.path().join("app")
+    }
+
+    pub fn vault(&self) -> PathBuf {
+        self.dir.path().join("vault")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.source().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    pub fn open(&self) -> Engine {
+        Engine::open(self.options()).unwrap()
+    }
+
+    pub fn options(&self) -> EngineOptions {
+        EngineOptions {
+            vault: Address::Local(self.vault()),
+            state_dir: self.state(),
+            unlock: Unlock::Password(PASSWORD.to_owned().into()),
+        }
+    }
+
+    pub fn job(&self) -> BackupJob {
+        let sources = vec![Source::named(self.source(), "app")];
+        BackupJob {
+            sources,
+            host: "phone".into(),
+            databases: true,
+            ..BackupJob::default()
+        }
+    }
+
+    pub fn backup(&self) -> BackupReport {
+        let engine = self.open();
+        let report = wait(engine.backup(self.job(), CancellationToken::new())).unwrap();
+        engine.stop(Duration::from_secs(10)).unwrap();
+        report
+    }
+
+    pub fn listing(&self) -> BTreeMap<PathBuf, u64> {
+        let engine = self.open();
+        let listing = wait(async {
+            let mut entries = engine.entries("latest".into(), "/".into()).await.unwrap();
+            let mut listing = BTreeMap::new();
+            while let Some(entry) = entries.next().await {
+                let entry = entry.unwrap();
+                listing.insert(entry.path, entry.node.size);
+            }
+            listing
+        });
+        engine.stop(Duration::from_secs(10)).unwrap();
+        listing
+    }
+}
+
+pub fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work)
+}
+
+/// Files in a folder of the vault, temporary ones too.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
