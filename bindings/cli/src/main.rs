@@ -1,1 +1,19 @@
-fn main() {}
+//! `lifeboat`: the engine on a command line, with the words, options and exit codes of restic where restic
+//! has them.
+
+mod args;
+mod demo;
+mod exit;
+mod json;
+mod output;
+mod password;
+mod progress;
+mod run;
+mod session;
+mod text;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(run::run())
+}

@@ -1,0 +1,223 @@
+//! What can be typed. restic's names and letters, so that fingers and scripts that know it are at home.
+
+mod forget;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+pub(crate) use forget::ForgetArgs;
+use lifeboat::{
+    retention::{SnapshotFilter, TagList},
+    storage::Address,
+};
+
+/// Backs folders and live SQLite databases up, end-to-end encrypted, into a repository that restic reads too.
+#[derive(Debug, Parser)]
+#[command(name = "lifeboat", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Where the repository is: a folder
+    #[arg(
+        short = 'r',
+        long,
+        visible_alias = "repo",
+        global = true,
+        value_name = "ADDRESS",
+        env = "LIFEBOAT_VAULT",
+        hide_env_values = true
+    )]
+    pub(crate) vault: Option<Address>,
+    /// A file with the password. Without it, LIFEBOAT_PASSWORD is used, or a prompt
+    #[arg(short = 'p', long, global = true, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// The engine's own folder: what it knows of the vault, and what is on its way there [default: one for
+    /// each vault, below ~/.local/state/lifeboat]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// For programs: JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a new repository
+    Init {
+        /// The host name in the key file [default: this machine's]
+        #[arg(short = 'H', long)]
+        host: Option<String>,
+    },
+    /// Back files, folders and databases up into a new snapshot
+    Backup(BackupArgs),
+    /// List the snapshots, oldest first
+    Snapshots {
+        #[command(flatten)]
+        filter: FilterArgs,
+    },
+    /// List what is in a snapshot
+    Ls(LsArgs),
+    /// Bring a snapshot's files back
+    Restore(RestoreArgs),
+    /// Look whether everything can be restored
+    Check {
+        /// Also read every stored byte, and open it
+        #[arg(long)]
+        read_data: bool,
+    },
+    /// Forget snapshots, those that are named or by a policy
+    Forget(ForgetArgs),
+    /// List, add and remove passwords
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Remove the locks of clients that are gone
+    Unlock {
+        /// Also those that look as if they were in use
+        #[arg(long)]
+        remove_all: bool,
+    },
+    /// Show it all in a few seconds: back a small app's data up while it is being written, lose it, bring it
+    /// back
+    Demo(DemoArgs),
+    /// The app of the demonstration: writes into a database until it is told to stop
+    #[command(hide = true)]
+    DemoWriter { database: PathBuf },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// What to back up
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Leave out what fits this pattern
+    #[arg(short, long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Mark the snapshot
+    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
+    pub(crate) tags: Vec<String>,
+    /// The host name in the snapshot [default: this machine's]
+    #[arg(short = 'H', long)]
+    pub(crate) host: Option<String>,
+    /// Make no snapshot where nothing has changed since the last one
+    #[arg(long)]
+    pub(crate) skip_if_unchanged: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// `latest`, or the beginning of a snapshot's id
+    pub(crate) snapshot: String,
+    /// Only this, and what is below it
+    #[arg(default_value = "/")]
+    pub(crate) path: PathBuf,
+    /// With mode, owner, size and time
+    #[arg(short, long)]
+    pub(crate) long: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// `latest`, or the beginning of a snapshot's id
+    pub(crate) snapshot: String,
+    /// The folder to restore into; made if it is not there
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) target: PathBuf,
+    /// Only this path of the snapshot, and what is below it
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) include: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// List the keys
+    List,
+    /// Add a key that opens with another password
+    Add {
+        /// A file with the new password. Without it, LIFEBOAT_NEW_PASSWORD is used, or a prompt
+        #[arg(long, value_name = "FILE")]
+        new_password_file: Option<PathBuf>,
+        /// The host name in the key file [default: this machine's]
+        #[arg(short = 'H', long)]
+        host: Option<String>,
+    },
+    /// Remove a key, but not the one in use
+    Remove {
+        /// The beginning of its id
+        id: String,
+    },
+}
+
+/// Which snapshots a command is about.
+#[derive(Debug, Args)]
+pub(crate) struct FilterArgs {
+    /// Only those of this host; may be given several times
+    #[arg(short = 'H', long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    /// Only those that have all these tags, joined by commas; may be given several times
+    #[arg(long = "tag", value_name = "TAG[,TAG…]")]
+    tags: Vec<String>,
+    /// Only those of this path; may be given several times
+    #[arg(long = "path", value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+impl FilterArgs {
+    pub(crate) fn filter(&self) -> SnapshotFilter {
+        SnapshotFilter {
+            hosts: self.hosts.clone(),
+            tags: tag_lists(&self.tags),
+            paths: self.paths.iter().map(|path| absolute(path)).collect(),
+        }
+    }
+}
+
+fn tag_lists(texts: &[String]) -> Vec<TagList> {
+    texts.iter().map(|text| text.as_str().into()).collect()
+}
+
+/// A path as a snapshot names it.
+fn absolute(path: &std::path::Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.to_string_lossy().into_owned()
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Leave everything there to look at
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Work in this folder, which must be empty or not be there [default: one for temporary files]
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_the_vault_stand_before_or_after_the_command() {
+        for line in [
+            "lifeboat --repo /v -p f snapshots --json",
+            "lifeboat snapshots --json --vault /v --password-file f",
+        ] {
+            let cli = Cli::parse_from(line.split(' '));
+            assert_eq!(cli.common.vault, Some(Address::Local("/v".into())));
+            assert_eq!(cli.common.password_file, Some("f".into()));
+            assert!(cli.common.json);
+        }
+    }
+}

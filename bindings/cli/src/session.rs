@@ -1,0 +1,212 @@
+//! One command with an engine: opened, stopped by signals, closed.
+//!
+//! The first SIGINT or SIGTERM cancels the command and stops the engine, which is safe at any time and soon
+//! done. The second one does not wait for that: a kill is safe at any time, too.
+
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
+
+use lifeboat::{Engine, EngineOptions, Unlock, storage::Address};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
+    task::spawn_blocking,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    args::Common,
+    exit::{Code, Failure, Result},
+    output::Output,
+    password::{self, Terminal},
+};
+
+/// What a command has to come to its end after a signal, and the engine after that.
+const STOP_GRACE: Duration = Duration::from_millis(250);
+/// For an engine with nothing to do.
+const CLOSE_GRACE: Duration = Duration::from_secs(10);
+
+/// What a command works with.
+pub(crate) struct Session<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) stop: &'a CancellationToken,
+    /// The engine's own folder.
+    pub(crate) state_dir: &'a Path,
+    pub(crate) out: &'a mut Output,
+}
+
+impl Session<'_> {
+    /// Awaits a call of the engine that cannot be cancelled, or gives it up when a signal comes.
+    pub(crate) async fn ask<T>(&self, call: impl Future<Output = lifeboat::Result<T>>) -> Result<T> {
+        match self.stop.run_until_cancelled(call).await {
+            Some(answer) => Ok(answer?),
+            None => Err(Failure::INTERRUPTED),
+        }
+    }
+}
+
+/// Opens the engine, runs the command with it, and closes it.
+pub(crate) fn with_engine(
+    common: &Common,
+    out: &mut Output,
+    command: impl AsyncFnOnce(Session<'_>) -> Result<Code>,
+) -> Result<Code> {
+    let address = vault(common)?;
+    let state_dir = match &common.state {
+        Some(dir) => dir.clone(),
+        None => default_state_dir(&address)?,
+    };
+    let password_file = common.password_file.clone();
+    let engine_dir = state_dir.clone();
+    let open = move || {
+        let unlock = Unlock::Password(password::read(password::CURRENT, password_file.as_deref())?);
+        let options = EngineOptions {
+            vault: address,
+            state_dir: engine_dir,
+            unlock,
+        };
+        Ok(Engine::open(options)?)
+    };
+    interruptible(async |signals: &mut Signals| {
+        let engine = signals.or_blocking(open).await?;
+        let stop = CancellationToken::new();
+        let session = Session {
+            engine: &engine,
+            stop: &stop,
+            state_dir: &state_dir,
+            out,
+        };
+        let result = run(command(session), &stop, signals).await;
+        let interrupted = matches!(result, Err(Failure::Interrupted { .. }));
+        let grace = if interrupted { STOP_GRACE } else { CLOSE_GRACE };
+        let stopped = signals.or_blocking(move || Ok(engine.stop(grace)?)).await;
+        // How the command ended says more than how the engine did.
+        result.and_then(|code| stopped.map(|()| code))
+    })
+}
+
+/// Awaits a command, and asks it to end when a signal comes.
+async fn run(
+    command: impl Future<Output = Result<Code>>,
+    stop: &CancellationToken,
+    signals: &mut Signals,
+) -> Result<Code> {
+    let mut command = pin!(command);
+    tokio::select! {
+        result = &mut command => return result,
+        () = signals.next() => stop.cancel(),
+    }
+    tokio::select! {
+        ended = timeout(STOP_GRACE, &mut command) => ended.unwrap_or(Err(Failure::INTERRUPTED)),
+        () = signals.next() => Err(Failure::INTERRUPTED),
+    }
+}
+
+/// Runs what may be ended by a signal.
+pub(crate) fn interruptible<T>(work: impl AsyncFnOnce(&mut Signals) -> Result<T>) -> Result<T> {
+    let starting = |error| Failure::io("starting", error);
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(starting)?;
+    let terminal = Terminal::remember();
+    let result = runtime.block_on(async {
+        let mut signals = Signals::listen().map_err(starting)?;
+        work(&mut signals).await
+    });
+    // A thread that is still opening a vault, or waits for someone to type, is not waited for.
+    runtime.shutdown_background();
+    terminal.restore();
+    result
+}
+
+/// Those that ask a program to end.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Runs blocking work on a thread of its own, which is left alone when a signal comes.
+    pub(crate) async fn or_blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let work = spawn_blocking(work);
+        tokio::select! {
+            done = work => done.unwrap_or_else(|error| Err(Failure::here(format!("a defect: {error}")))),
+            () = self.next() => Err(Failure::INTERRUPTED),
+        }
+    }
+}
+
+pub(crate) fn vault(common: &Common) -> Result<Address> {
+    let missing = "no vault: say where the repository is with --vault ADDRESS, or set LIFEBOAT_VAULT";
+    common.vault.clone().ok_or_else(|| Failure::here(missing))
+}
+
+/// This machine's name: what snapshots of the same things have in common.
+pub(crate) fn host(given: Option<&String>) -> String {
+    given.cloned().unwrap_or_else(|| {
+        let names = rustix::system::uname();
+        names.nodename().to_string_lossy().into_owned()
+    })
+}
+
+/// A folder of its own for each vault: an engine's folder serves one.
+fn default_state_dir(address: &Address) -> Result<PathBuf> {
+    let from = |variable| {
+        let path = std::env::var_os(variable).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    let base = from("XDG_STATE_HOME").or_else(|| from("HOME").map(|home| home.join(".local/state")));
+    let missing =
+        "neither XDG_STATE_HOME nor HOME is set: say with --state DIR where the engine's own folder is";
+    let base = base.ok_or_else(|| Failure::here(missing))?;
+    Ok(state_dir_in(&base, address))
+}
+
+fn state_dir_in(base: &Path, address: &Address) -> PathBuf {
+    use sha2::{Digest, Sha256};
+    let Address::Local(path) = address;
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    // Without a slash at the end, which makes no other folder of it.
+    let path: PathBuf = path.components().collect();
+    let hash = Sha256::digest(path.as_os_str().as_bytes());
+    base.join("lifeboat").join(hex::encode(&hash[..8]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_vault_has_a_folder_and_a_relative_address_is_no_other_vault() {
+        let of = |address: &str| state_dir_in(Path::new("/s"), &address.parse().unwrap());
+        let here = std::env::current_dir().unwrap().join("v");
+        assert_eq!(of("v"), of(here.to_str().unwrap()));
+        assert_eq!(of("/a/v/"), of("/a/./v"));
+        assert_ne!(of("/a/v"), of("/a/w"));
+        // The first 16 digits of `printf /a/v | sha256sum`.
+        assert_eq!(of("/a/v"), Path::new("/s/lifeboat/f221d1a9bb96469a"));
+    }
+}
