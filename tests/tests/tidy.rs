@@ -131,7 +131,8 @@ fn every_limit_is_used() {
     let name_of = |line: &str| {
         let (before, rest) = line.split_once("const ")?;
         let name = rest.split_once(':')?.0.trim();
-        (before.trim().is_empty() || before.trim_start().starts_with("pub")).then(|| name.to_owned())
+        // The units that the limits are written in are the file's own business.
+        before.trim_start().starts_with("pub").then(|| name.to_owned())
     };
     let names: Vec<String> = limits
         .code()

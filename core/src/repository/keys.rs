@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use nix::unistd::{Uid, User};
+
 use super::Repository;
 use crate::{
     clock::Clock,
@@ -69,11 +71,10 @@ pub(super) fn seal_key(
     Ok((KeyId::of(&bytes), Arc::from(bytes)))
 }
 
-/// Who runs this, for people who read key files and snapshots.
+/// Who runs this, for people who read key files and snapshots. Empty where nobody knows, as in an app on a phone.
 pub(crate) fn username() -> String {
-    std::env::var("USER")
-        .or_else(|_| std::env::var("LOGNAME"))
-        .unwrap_or_default()
+    let user = User::from_uid(Uid::current()).ok().flatten();
+    user.map(|user| user.name).unwrap_or_default()
 }
 
 pub(crate) async fn list_keys(repository: &Repository) -> Result<Vec<KeyInfo>> {

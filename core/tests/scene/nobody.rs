@@ -18,7 +18,14 @@ pub fn again_as_nobody(test: &str) -> bool {
     }
     let room = tempfile::tempdir().unwrap();
     let program = room.path().join("test");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    // By another process: a descriptor of this one that is open for writing may be in a child of another test just then, and
+    // what is being written cannot be run.
+    let copied = Command::new("cp")
+        .arg(env::current_exe().unwrap())
+        .arg(&program)
+        .status()
+        .unwrap();
+    assert!(copied.success());
     fs::set_permissions(room.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let output = Command::new(program)
         .args(["--exact", test])

@@ -99,7 +99,7 @@ impl Place {
 /// How anyone reads the vault without Lifeboat.
 fn restic_command(root: &Path, out: &mut Output) -> Result<()> {
     out.line(format_args!(
-        "  RESTIC_PASSWORD={PASSWORD} restic -r {} restore latest --target {}\n",
+        "  RESTIC_PASSWORD={PASSWORD} restic -r {} \\\n    restore latest --target {}\n",
         quoted(&root.join("vault")),
         quoted(&root.join("by-restic"))
     ))
