@@ -206,3 +206,31 @@ fn suspended_it_holds_nothing_and_resumed_it_goes_on() {
     wait(engine.backup(scene.job(), CancellationToken::new())).unwrap();
     engine.stop(STOP).unwrap();
 }
+
+#[test]
+fn a_pack_that_is_gone_does_not_matter_where_another_holds_the_same() {
+    let scene = Scene::new();
+    scene.write("photo", noise(1, 3 << 20));
+    scene.backup();
+    for pack in files(&scene.vault().join("data")) {
+        fs::remove_file(pack).unwrap();
+    }
+    // Another phone with the same photo stores everything again; the first one still counts on what it stored.
+    let options = lifeboat::EngineOptions {
+        state_dir: scene.dir.path().join("other"),
+        ..scene.options()
+    };
+    let other = Engine::open(options).unwrap();
+    wait(other.backup(scene.job(), CancellationToken::new())).unwrap();
+    other.stop(STOP).unwrap();
+    let target = scene.dir.path().join("restored");
+    let job = lifeboat::RestoreJob {
+        snapshot: "latest".into(),
+        target: target.clone(),
+        include: vec![],
+    };
+    let engine = scene.open();
+    wait(engine.restore(job, CancellationToken::new())).unwrap();
+    engine.stop(STOP).unwrap();
+    assert_eq!(fs::read(target.join("app/photo")).unwrap(), noise(1, 3 << 20));
+}

@@ -1,6 +1,8 @@
 //! Which blobs are stored, and where.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use std::collections::HashSet;
+
+use rusqlite::{Connection, Transaction, params};
 
 use super::sql_error;
 use crate::{
@@ -47,32 +49,39 @@ pub(crate) fn known(connection: &Connection, blobs: &[(BlobType, BlobId)]) -> Re
 }
 
 /// Where each blob lies; packs that the vault has confirmed come before packs in the spool.
-pub(crate) fn locate(connection: &Connection, blobs: &[(BlobType, BlobId)]) -> Result<Vec<Option<Location>>> {
+pub(crate) fn locate(
+    connection: &Connection,
+    blobs: &[(BlobType, BlobId)],
+    except: &HashSet<PackId>,
+) -> Result<Vec<Option<Location>>> {
     let mut statement = connection
         .prepare_cached(
             "SELECT packs.id, offset, length, plain FROM blobs JOIN packs ON packs.no = pack_no
-             WHERE blobs.id = ?1 AND tree = ?2 AND state > 0 ORDER BY state DESC LIMIT 1",
+             WHERE blobs.id = ?1 AND tree = ?2 AND state > 0 ORDER BY state DESC, pack_no DESC",
         )
         .map_err(sql_error)?;
     let mut locations = Vec::with_capacity(blobs.len());
     for &(blob_type, id) in blobs {
-        let row = statement
-            .query_row(params![id.as_bytes(), tree(blob_type)], |row| {
-                let entry = PackEntry {
-                    id,
-                    blob_type,
-                    offset: row.get(1)?,
-                    length: row.get(2)?,
-                    uncompressed_length: row.get(3)?,
-                };
-                Ok((row.get::<_, [u8; 32]>(0)?, entry))
-            })
-            .optional()
+        let mut rows = statement
+            .query(params![id.as_bytes(), tree(blob_type)])
             .map_err(sql_error)?;
-        locations.push(row.map(|(pack, entry)| Location {
-            pack: PackId::from_bytes(pack),
-            entry,
-        }));
+        let mut location = None;
+        while let Some(row) = rows.next().map_err(sql_error)? {
+            let pack = PackId::from_bytes(row.get(0).map_err(sql_error)?);
+            if except.contains(&pack) {
+                continue;
+            }
+            let entry = PackEntry {
+                id,
+                blob_type,
+                offset: row.get(1).map_err(sql_error)?,
+                length: row.get(2).map_err(sql_error)?,
+                uncompressed_length: row.get(3).map_err(sql_error)?,
+            };
+            location = Some(Location { pack, entry });
+            break;
+        }
+        locations.push(location);
     }
     Ok(locations)
 }

@@ -12,7 +12,7 @@ mod recover;
 mod snapshots;
 mod spool;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -35,8 +35,8 @@ use crate::{
     clock::Clock,
     error::{Error, Kind, Result},
     format::{
-        BLOB_PLAINTEXT_MAX, BlobId, BlobType, Config, FileId, FileType, KeyId, MasterKey, encode_unpacked,
-        open_blob,
+        BLOB_PLAINTEXT_MAX, BlobId, BlobType, Config, FileId, FileType, KeyId, MasterKey, PackId,
+        encode_unpacked, open_blob,
     },
     limits,
     runtime::cpu::CpuPool,
@@ -107,8 +107,20 @@ impl Repository {
 
     /// The plaintext of a tree, from wherever the catalog says it is.
     pub(crate) async fn load_tree(&self, catalog: &Catalog, id: &BlobId) -> Result<Vec<u8>> {
+        self.load_tree_except(catalog, id, HashSet::new()).await
+    }
+
+    /// The same, but not from these packs.
+    pub(crate) async fn load_tree_except(
+        &self,
+        catalog: &Catalog,
+        id: &BlobId,
+        except: HashSet<PackId>,
+    ) -> Result<Vec<u8>> {
         let wanted = [(BlobType::Tree, *id)];
-        let found = catalog.read(move |db| blobs::locate(db, &wanted)).await?;
+        let found = catalog
+            .read(move |db| blobs::locate(db, &wanted, &except))
+            .await?;
         let Some(Some(location)) = found.into_iter().next() else {
             return Err(Error::new(Kind::Damaged, format!("no index names the tree {id}")));
         };

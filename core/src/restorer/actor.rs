@@ -57,6 +57,7 @@ impl Restorer {
             meter: self.parts.meter.clone(),
             cancel,
             runtime: tokio::runtime::Handle::current(),
+            gone: Default::default(),
         };
         let (worker, done) = Worker::start(context, job)?;
         let (reply, answer) = oneshot::channel();

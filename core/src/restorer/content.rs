@@ -199,21 +199,17 @@ impl Stager<'_> {
             located = self.locate(ids.into_iter().collect())?;
         }
         let mut wants = self.plan(pending, &located)?;
-        for attempt in 0.. {
-            let gone = self.fetch(&located, &mut wants)?;
-            let Some(error) = gone else { break };
-            if attempt > 0 {
-                return Err(self.of_wanted(
-                    &wants,
-                    None,
-                    Error::with_source(Kind::Damaged, "a pack is missing", error),
-                ));
+        let mut missing = None;
+        // Each round rules out at least one pack, so this ends.
+        while let Some(error) = self.fetch(&located, &mut wants)? {
+            if missing.is_none() {
+                self.context.sync_indexes()?;
             }
-            self.context.sync_indexes()?;
+            missing = Some(Error::with_source(Kind::Damaged, "a pack is missing", error));
             located = self.locate(wants.keys().copied().collect())?;
         }
         if let Some(id) = wants.keys().next() {
-            let error = damaged(format!("no index names the blob {id}"));
+            let error = missing.unwrap_or_else(|| damaged(format!("no index names the blob {id}")));
             return Err(self.of_wanted(&wants, Some(id), error));
         }
         self.finish_files()?;
@@ -221,11 +217,12 @@ impl Stager<'_> {
     }
 
     fn locate(&self, ids: Vec<BlobId>) -> Result<HashMap<BlobId, Location>> {
+        let gone = self.context.gone.borrow().clone();
         let wanted: Vec<_> = ids.iter().map(|id| (BlobType::Data, *id)).collect();
         let found = self
             .context
             .catalog
-            .read_blocking(move |db| blobs::locate(db, &wanted))?;
+            .read_blocking(move |db| blobs::locate(db, &wanted, &gone))?;
         Ok(ids
             .into_iter()
             .zip(found)
@@ -318,7 +315,10 @@ impl Stager<'_> {
                         }
                     }
                 }
-                Fetched::Gone(error) => gone = Some(error),
+                Fetched::Gone { pack, error } => {
+                    self.context.gone.borrow_mut().insert(pack);
+                    gone = Some(error);
+                }
                 Fetched::Bad { id, error } => return Err(self.of_wanted(wants, id.as_ref(), error)),
             }
         }

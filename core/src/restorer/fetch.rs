@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 use super::{plan::PackRead, run::RestoreContext};
 use crate::{
     error::{Error, Kind, Result},
-    format::{BLOB_PLAINTEXT_MAX, BlobId, FileId, FileType, open_blob},
+    format::{BLOB_PLAINTEXT_MAX, BlobId, FileId, FileType, PackId, open_blob},
     limits,
     repository::Repository,
     storage::file_name,
@@ -19,7 +19,7 @@ pub(super) enum Fetched {
         read_bytes: u64,
     },
     /// The pack is not in the vault any more.
-    Gone(Error),
+    Gone { pack: PackId, error: Error },
     /// A blob is not what it should be.
     Bad { id: Option<BlobId>, error: Error },
 }
@@ -96,7 +96,12 @@ async fn fetch(repository: &Repository, read: PackRead) -> Result<Fetched> {
             .await
         {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == Kind::NotFound => return Ok(Fetched::Gone(error)),
+            Err(error) if error.kind() == Kind::NotFound => {
+                return Ok(Fetched::Gone {
+                    pack: read.pack,
+                    error,
+                });
+            }
             Err(error) if error.kind() == Kind::Damaged => {
                 return Ok(Fetched::Bad { id: None, error });
             }

@@ -1,6 +1,8 @@
 //! A restore from its first look at the vault to its last file in place, on a thread of its own.
 
 use std::{
+    cell::RefCell,
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,7 +21,7 @@ use crate::{
     catalog::Catalog,
     error::{Error, Kind, Result},
     events::{Meter, Phase},
-    format::{Snapshot, SnapshotId},
+    format::{PackId, Snapshot, SnapshotId},
     limits,
     repository::{self, Repository, find_snapshot, list_snapshots, or_cancelled},
 };
@@ -31,6 +33,8 @@ pub(super) struct RestoreContext {
     pub(super) meter: Arc<Meter>,
     pub(super) cancel: CancellationToken,
     pub(super) runtime: tokio::runtime::Handle,
+    /// Packs that turned out not to be in the vault: what they hold may be in others too.
+    pub(super) gone: RefCell<HashSet<PackId>>,
 }
 
 impl RestoreContext {

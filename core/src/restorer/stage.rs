@@ -24,9 +24,10 @@ use super::{
     staging::{Made, Staging, Target},
 };
 use crate::{
+    catalog::blobs,
     error::{Context, Error, Kind, Place, Result},
     events::Phase,
-    format::{BlobId, FormatError, Node, NodeType, Snapshot, SnapshotId, decode_tree},
+    format::{BlobId, BlobType, FormatError, Node, NodeType, Snapshot, SnapshotId, decode_tree},
     limits,
 };
 
@@ -300,21 +301,44 @@ impl Names {
     }
 }
 
-/// A tree, looked for once more in the vault's newest indexes if it is not where the catalog has it: a prune
-/// may just have moved it.
+/// A tree. If it is not where the catalog has it, it is looked for once more in the vault's newest indexes, since a prune may just
+/// have moved it, and then in every other pack that is said to hold it.
 fn load_tree(context: &RestoreContext, id: &BlobId) -> Result<Vec<u8>> {
-    let load = || context.wait(context.repository.load_tree(&context.catalog, id));
-    let is_gone = |error: &Error| matches!(error.kind(), Kind::NotFound | Kind::Damaged);
-    match load() {
-        Err(error) if is_gone(&error) => {
-            context.sync_indexes()?;
-            load().map_err(|error| match error.kind() {
-                Kind::NotFound => Error::with_source(Kind::Damaged, "a tree is missing", error),
+    let mut first: Option<Error> = None;
+    loop {
+        let gone = context.gone.borrow().clone();
+        let loaded = context.wait(context.repository.load_tree_except(&context.catalog, id, gone));
+        let Err(error) = loaded else { return loaded };
+        let is_missing = error.kind() == Kind::NotFound;
+        if !is_missing && (error.kind() != Kind::Damaged || first.is_some()) {
+            return Err(match first {
+                Some(first) if first.kind() == Kind::NotFound => {
+                    Error::with_source(Kind::Damaged, "a tree is missing", first)
+                }
                 _ => error,
-            })
+            });
         }
-        loaded => loaded,
+        if is_missing {
+            rule_out_pack_of(context, id)?;
+        }
+        if first.is_none() {
+            context.sync_indexes()?;
+            first = Some(error);
+        }
     }
+}
+
+/// The pack that the catalog would take this tree from is not in the vault.
+fn rule_out_pack_of(context: &RestoreContext, id: &BlobId) -> Result<()> {
+    let (wanted, gone) = ([(BlobType::Tree, *id)], context.gone.borrow().clone());
+    let located = context
+        .catalog
+        .read_blocking(move |db| blobs::locate(db, &wanted, &gone))?;
+    context
+        .gone
+        .borrow_mut()
+        .extend(located.into_iter().flatten().map(|location| location.pack));
+    Ok(())
 }
 
 /// Each path that was asked for is in the snapshot: said before anything is fetched or made.

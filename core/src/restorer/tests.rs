@@ -183,6 +183,7 @@ impl Bench {
                 meter: Arc::new(Meter::default()),
                 cancel,
                 runtime: tokio::runtime::Handle::current(),
+                gone: Default::default(),
             };
             let (done, answer) = tokio::sync::oneshot::channel();
             let thread = thread::spawn(move || done.send(run(&context, &job)));
