@@ -22,6 +22,7 @@ mod scan;
 mod scheduler;
 mod seal;
 mod snapshotter;
+mod sqlite;
 pub mod storage;
 mod uploader;
 
