@@ -36,3 +36,4 @@ pub use repository::{KeyInfo, LockInfo, LockKind, Unlock, init};
 pub use restorer::{RestoreJob, RestoreReport, RestoreWarning};
 pub use scan::Source;
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
+pub use sqlite::{HostError, Quiesce, Quiesced};

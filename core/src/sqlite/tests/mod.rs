@@ -1,0 +1,4 @@
+//! Views of databases that SQLite itself has open, in this process and in another.
+
+mod scene;
+mod views;
