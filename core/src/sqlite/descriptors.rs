@@ -17,6 +17,7 @@ use std::{
         unix::fs::FileExt,
     },
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{
@@ -61,6 +62,19 @@ pub(crate) struct FileStatus {
     pub(crate) modified: (i64, i64),
     pub(crate) changed: (i64, i64),
     pub(crate) permissions: u32,
+}
+
+impl FileStatus {
+    /// Whether it was changed less than this before `now`, or after.
+    pub(super) fn is_younger_than(&self, age: Duration, now: SystemTime) -> bool {
+        let (seconds, nanoseconds) = self.changed;
+        let parts = (u64::try_from(seconds), u32::try_from(nanoseconds));
+        let (Ok(seconds), Ok(nanoseconds)) = parts else {
+            return true;
+        };
+        let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+        !now.duration_since(changed).is_ok_and(|since| since >= age)
+    }
 }
 
 /// A file that nobody knew, after a look at its beginning.
@@ -135,14 +149,24 @@ fn kept() -> MutexGuard<'static, HashMap<FileId, Arc<DatabaseFile>>> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Closes what nobody reads and nobody at all holds a lock on.
+/// Closes what nobody reads and nobody at all holds a lock on: files without a name first, then no more than makes room for a while.
 fn close_idle(kept: &mut HashMap<FileId, Arc<DatabaseFile>>) {
+    kept.retain(|_, file| !(file.is_unlinked() && is_closable(file)));
+    let mut left = kept.len();
     kept.retain(|_, file| {
-        // References are only ever taken from the table, which is locked: the only one stays the only one.
-        let is_idle = Arc::strong_count(file) == 1;
-        let exclusive = || ofd::try_lock(file.file.as_fd(), WHOLE, Lock::Exclusive);
-        !(is_idle && exclusive().unwrap_or(false))
+        let closes = left > DATABASE_FILES_KEPT_MAX / 4 * 3 && is_closable(file);
+        left -= usize::from(closes);
+        !closes
     });
+}
+
+/// Whether closing it now does no harm: then the lock that makes it so is held.
+fn is_closable(file: &Arc<DatabaseFile>) -> bool {
+    // References are only ever taken from the table, which is locked: the only one stays the only one.
+    let is_idle = Arc::strong_count(file) == 1;
+    let is_free = || matches!(file.other_lock(WHOLE), Ok(None));
+    let lock = || ofd::try_lock(file.file.as_fd(), WHOLE, Lock::Exclusive);
+    is_idle && is_free() && lock().unwrap_or(false)
 }
 
 fn open_file(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
@@ -215,6 +239,10 @@ pub(crate) fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::R
 }
 
 impl DatabaseFile {
+    fn is_unlinked(&self) -> bool {
+        fstat(&self.file).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
     pub(crate) fn id(&self) -> FileId {
         self.id
     }
@@ -288,5 +316,97 @@ pub(crate) struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.file.release(self.range);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_uses_makes_room_and_what_is_locked_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = File::open(folder.path()).unwrap();
+        let name = |at: usize| format!("{at}.db");
+        let busy = folder.path().join("busy.db");
+        std::fs::write(&busy, b"").unwrap();
+        let app = File::options().read(true).write(true).open(&busy).unwrap();
+        let byte = Range { start: 9, bytes: 1 };
+        assert!(ofd::try_lock(app.as_fd(), byte, Lock::Exclusive).unwrap());
+        let id = open(dir.as_fd(), OsStr::new("busy.db")).unwrap().id();
+        let read = open(dir.as_fd(), OsStr::new("busy.db")).unwrap();
+        for at in 0..2 * DATABASE_FILES_KEPT_MAX {
+            std::fs::write(folder.path().join(name(at)), b"").unwrap();
+            open(dir.as_fd(), OsStr::new(&name(at))).unwrap();
+            if at % 3 == 0 {
+                std::fs::remove_file(folder.path().join(name(at))).unwrap();
+            }
+        }
+        drop(read);
+        let kept = kept();
+        assert!(kept.len() <= DATABASE_FILES_KEPT_MAX, "{}", kept.len());
+        assert!(kept.contains_key(&id), "somebody holds a lock on it");
+    }
+
+    #[test]
+    fn one_file_has_one_descriptor_under_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = File::open(folder.path()).unwrap();
+        std::fs::write(folder.path().join("one"), MAGIC).unwrap();
+        std::fs::hard_link(folder.path().join("one"), folder.path().join("two")).unwrap();
+        std::os::unix::fs::symlink("one", folder.path().join("link")).unwrap();
+        let one = open(dir.as_fd(), OsStr::new("one")).unwrap();
+        let two = open(dir.as_fd(), OsStr::new("two")).unwrap();
+        assert!(Arc::ptr_eq(&one, &two));
+        assert!(open(dir.as_fd(), OsStr::new("link")).is_err());
+        assert!(
+            open(
+                folder
+                    .path()
+                    .parent()
+                    .map(|at| File::open(at).unwrap())
+                    .unwrap()
+                    .as_fd(),
+                folder.path().file_name().unwrap()
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn a_look_keeps_what_begins_as_a_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = File::open(folder.path()).unwrap();
+        std::fs::write(folder.path().join("app.db"), MAGIC).unwrap();
+        std::fs::write(folder.path().join("photo"), b"no database").unwrap();
+        assert!(matches!(
+            look(dir.as_fd(), OsStr::new("app.db")).unwrap(),
+            Looked::Database(_)
+        ));
+        let Looked::Other(photo) = look(dir.as_fd(), OsStr::new("photo")).unwrap() else {
+            panic!("kept open");
+        };
+        assert!(!kept().contains_key(&id_of_file(&photo).unwrap()));
+        let known = open(dir.as_fd(), OsStr::new("photo")).unwrap();
+        assert!(
+            matches!(look(dir.as_fd(), OsStr::new("photo")).unwrap(), Looked::Database(same) if Arc::ptr_eq(&same, &known))
+        );
+    }
+
+    #[test]
+    fn a_lock_that_two_hold_lasts_until_both_let_go() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let dir = File::open(file.path().parent().unwrap()).unwrap();
+        let ours = open(dir.as_fd(), file.path().file_name().unwrap()).unwrap();
+        let range = Range { start: 3, bytes: 4 };
+        let (one, two) = (ours.try_shared(range).unwrap(), ours.try_shared(range).unwrap());
+        let other = File::options().read(true).write(true).open(file.path()).unwrap();
+        let is_held = || ofd::other_lock(other.as_fd(), WHOLE).unwrap().is_some();
+        drop(one);
+        assert!(is_held());
+        drop(two);
+        assert!(!is_held());
+        assert!(ofd::try_lock(other.as_fd(), range, Lock::Exclusive).unwrap());
+        assert!(ours.try_shared(range).unwrap().is_none());
     }
 }

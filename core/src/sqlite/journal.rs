@@ -67,10 +67,7 @@ pub(crate) fn find(
     if database.other_lock(RESERVED)?.is_some() || head[0] == 0 || database.status()?.bytes == 0 {
         return Ok(None);
     }
-    let names_missing_super = match super_journal(&file)? {
-        Some(path) => !exists(&path)?,
-        None => false,
-    };
+    let names_missing_super = super_journal(&file)?.is_some_and(|path| !exists(&path));
     let mut found = vec![];
     let rollback = if names_missing_super {
         None
@@ -116,13 +113,10 @@ fn super_journal(file: &File) -> io::Result<Option<Vec<u8>>> {
     Ok((sum == signed || sum == unsigned).then_some(path))
 }
 
-/// An empty file does not exist, as far as SQLite is concerned.
-fn exists(path: &[u8]) -> io::Result<bool> {
-    match statat(CWD, OsStr::from_bytes(path), AtFlags::empty()) {
-        Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size > 0),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::INVAL) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+/// An empty file does not exist, nor does what cannot be seen, as far as SQLite is concerned.
+fn exists(path: &[u8]) -> bool {
+    let stat = statat(CWD, OsStr::from_bytes(path), AtFlags::empty());
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size > 0)
 }
 
 /// `None` where not even the first header can be read: then SQLite rolls nothing back.

@@ -13,7 +13,7 @@ use std::{
     os::fd::BorrowedFd,
     sync::Arc,
     thread,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -49,9 +49,18 @@ pub(crate) struct Failed {
 /// Databases that the app holds still are of the moment that it chose: one for all of them where it says so for all before any is read,
 /// which is how it is asked.
 pub(crate) fn views(requests: &[Request<'_>], cancel: &CancellationToken) -> Result<Vec<View>, Failed> {
+    views_at(requests, SystemClock::default().wall(), cancel)
+}
+
+/// `now`, as the file system's clock has it, tells files that were just changed.
+pub(super) fn views_at(
+    requests: &[Request<'_>],
+    now: SystemTime,
+    cancel: &CancellationToken,
+) -> Result<Vec<View>, Failed> {
     let mut patience = Patience::default();
     loop {
-        match attempt(requests, cancel) {
+        match attempt(requests, now, cancel) {
             Err(Failed {
                 at,
                 error: ReadError::Busy(why),
@@ -91,7 +100,11 @@ impl Patience {
     }
 }
 
-fn attempt(requests: &[Request<'_>], cancel: &CancellationToken) -> Result<Vec<View>, Failed> {
+fn attempt(
+    requests: &[Request<'_>],
+    now: SystemTime,
+    cancel: &CancellationToken,
+) -> Result<Vec<View>, Failed> {
     let numbered = |at: usize| {
         move |error: ReadError| Failed {
             at,
@@ -107,7 +120,7 @@ fn attempt(requests: &[Request<'_>], cancel: &CancellationToken) -> Result<Vec<V
     for (at, (request, quiet)) in requests.iter().zip(quiet).enumerate() {
         let one = match quiet {
             Some(quiet) => enter_quiet(request, quiet, cancel),
-            None => enter(request, cancel),
+            None => enter(request, now, cancel),
         };
         entered.push(one.map_err(numbered(at))?);
     }
@@ -115,6 +128,9 @@ fn attempt(requests: &[Request<'_>], cancel: &CancellationToken) -> Result<Vec<V
         one.consult(cancel).map_err(numbered(at))?;
     }
     meet(&mut entered)?;
+    for one in &mut entered {
+        one.writers_out.take();
+    }
     let mut views = vec![];
     for (at, one) in entered.into_iter().enumerate() {
         views.push(one.finish(cancel).map_err(numbered(at))?);
@@ -159,6 +175,8 @@ struct Entered<'a> {
     rollback: Option<Rollback>,
     oddities: Vec<Oddity>,
     log: LogState,
+    /// Keeps those out who come and want to write, until the moments of all are one.
+    writers_out: Option<Held>,
 }
 
 enum LogState {
@@ -170,8 +188,8 @@ enum LogState {
     Unindexed(FileStatus, bool),
     /// Somebody keeps the index, and it says this.
     Told(Arc<DatabaseFile>, IndexHead),
-    /// Read to its last commit. The lock keeps those out who come and want to write, until all moments are the same.
-    Read(Option<Log>, Option<Held>, Option<Watch>),
+    /// Read to its last commit.
+    Read(Option<Log>, Option<Watch>),
 }
 
 fn beside(name: &OsStr, suffix: &str) -> OsString {
@@ -180,7 +198,11 @@ fn beside(name: &OsStr, suffix: &str) -> OsString {
     beside
 }
 
-fn enter<'a>(request: &Request<'a>, cancel: &CancellationToken) -> Result<Entered<'a>, ReadError> {
+fn enter<'a>(
+    request: &Request<'a>,
+    now: SystemTime,
+    cancel: &CancellationToken,
+) -> Result<Entered<'a>, ReadError> {
     let (dir, name) = (request.dir, request.name);
     let file = descriptors::open(dir, name)?;
     let shared = locks::try_read(&file)?.ok_or(ReadError::Busy(
@@ -201,9 +223,10 @@ fn enter<'a>(request: &Request<'a>, cancel: &CancellationToken) -> Result<Entere
         rollback,
         oddities,
         log: LogState::None,
+        writers_out: None,
     };
     if entered.is_wal(status.bytes)? {
-        entered.freeze_log(status)?;
+        entered.freeze_log(status, now)?;
     }
     Ok(entered)
 }
@@ -224,6 +247,7 @@ fn enter_quiet<'a>(
         rollback: None,
         oddities: vec![],
         log: LogState::None,
+        writers_out: None,
     };
     let Some(log) = open_unlocked(dir, &entered.log_name)? else {
         return Ok(entered);
@@ -235,7 +259,7 @@ fn enter_quiet<'a>(
     };
     let until = until.map_or(Until::LastCommit, Until::Index);
     let log = Log::read(log, until, &mut entered.oddities, cancel)?;
-    entered.log = LogState::Read(log, None, None);
+    entered.log = LogState::Read(log, None);
     Ok(entered)
 }
 
@@ -271,12 +295,9 @@ impl Entered<'_> {
         Ok(Header::parse(&first).is_some_and(|header| header.is_wal))
     }
 
-    fn freeze_log(&mut self, status: FileStatus) -> Result<(), ReadError> {
+    fn freeze_log(&mut self, status: FileStatus, now: SystemTime) -> Result<(), ReadError> {
         let Some(index) = open_index(self.dir, &self.index_name)? else {
-            let now = SystemClock::default().wall().duration_since(UNIX_EPOCH);
-            let now_ms = now.map_or(0, |since| since.as_millis());
-            let changed_ms = u128::try_from(status.changed.0).unwrap_or(0) * 1000;
-            let is_racy = changed_ms + u128::from(FILE_TIME_TICK_MS) + 1000 > now_ms;
+            let is_racy = status.is_younger_than(Duration::from_millis(FILE_TIME_TICK_MS), now);
             self.log = LogState::Unindexed(status, is_racy);
             return Ok(());
         };
@@ -302,7 +323,7 @@ impl Entered<'_> {
                 let log = self.read_log(Until::LastCommit, cancel)?;
                 let dir = self.dir.try_clone_to_owned()?;
                 let watch = Watch::new(dir, self.index_name.clone(), status, is_racy, log.as_ref())?;
-                self.log = LogState::Read(log, None, Some(watch));
+                self.log = LogState::Read(log, Some(watch));
                 Ok(())
             }
             _ => Ok(()),
@@ -337,7 +358,8 @@ impl Entered<'_> {
         }
         // What the next to open it finds, too: it makes the index anew from the log.
         let log = self.read_log(Until::LastCommit, cancel)?;
-        self.log = LogState::Read(log, Some(writers_out), None);
+        self.log = LogState::Read(log, None);
+        self.writers_out = Some(writers_out);
         Ok(())
     }
 
@@ -362,7 +384,7 @@ impl Entered<'_> {
         let is_wal = !matches!(self.log, LogState::None);
         let (log, watch) = match std::mem::replace(&mut self.log, LogState::None) {
             LogState::Told(_, head) => (self.read_log(Until::Index(head), cancel)?, None),
-            LogState::Read(log, _, watch) => (log, watch),
+            LogState::Read(log, watch) => (log, watch),
             LogState::None | LogState::Indexed(_) | LogState::Unindexed(..) => (None, None),
         };
         View::new(Parts {

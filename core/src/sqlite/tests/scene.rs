@@ -5,12 +5,17 @@ use std::{
     fs::{self, File},
     os::fd::AsFd,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use rusqlite::{Connection, types::Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::sqlite::{Access, ReadError, Request, View, views};
+use crate::sqlite::{
+    Access, ReadError, Request, View,
+    moment::{Failed, views_at},
+    views,
+};
 
 pub(super) struct Scene {
     pub(super) dir: tempfile::TempDir,
@@ -37,6 +42,23 @@ impl Scene {
     }
 
     pub(super) fn try_views(&self, names: &[&str]) -> Result<Vec<View>, (usize, ReadError)> {
+        self.ask(names, |requests| views(requests, &CancellationToken::new()))
+    }
+
+    pub(super) fn try_views_at(
+        &self,
+        names: &[&str],
+        now: SystemTime,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<View>, (usize, ReadError)> {
+        self.ask(names, |requests| views_at(requests, now, cancel))
+    }
+
+    fn ask(
+        &self,
+        names: &[&str],
+        views: impl FnOnce(&[Request<'_>]) -> Result<Vec<View>, Failed>,
+    ) -> Result<Vec<View>, (usize, ReadError)> {
         let dir = File::open(self.dir.path()).unwrap();
         let paths: Vec<PathBuf> = names.iter().map(|name| self.path(name)).collect();
         let requests: Vec<_> = names
@@ -49,7 +71,7 @@ impl Scene {
                 access: &self.access,
             })
             .collect();
-        views(&requests, &CancellationToken::new()).map_err(|failed| (failed.at, failed.error))
+        views(&requests).map_err(|failed| (failed.at, failed.error))
     }
 
     pub(super) fn try_view(&self, name: &str) -> Result<View, ReadError> {
