@@ -10,7 +10,7 @@
 use std::{
     ffi::{OsStr, OsString},
     io,
-    os::fd::BorrowedFd,
+    os::{fd::BorrowedFd, unix::ffi::OsStrExt},
     sync::Arc,
     thread,
     time::{Duration, SystemTime},
@@ -27,6 +27,7 @@ use super::{
     locks::{self, INDEX_IN_USE, LOG_WRITE},
     log::{Log, Until},
     ofd::Lock,
+    synthesis::LOG_SUFFIX,
     view::{Hold, Parts, Quiet, View, Watch},
 };
 use crate::{
@@ -192,9 +193,9 @@ enum LogState {
     Read(Option<Log>, Option<Watch>),
 }
 
-fn beside(name: &OsStr, suffix: &str) -> OsString {
+fn beside(name: &OsStr, suffix: &[u8]) -> OsString {
     let mut beside = name.to_owned();
-    beside.push(suffix);
+    beside.push(OsStr::from_bytes(suffix));
     beside
 }
 
@@ -212,12 +213,12 @@ fn enter<'a>(
         return Err(ReadError::Busy("it was replaced just now"));
     }
     let mut oddities = vec![];
-    let rollback = journal::find(dir, &beside(name, "-journal"), &file, &mut oddities, cancel)?;
+    let rollback = journal::find(dir, &beside(name, b"-journal"), &file, &mut oddities, cancel)?;
     let status = file.status()?;
     let mut entered = Entered {
         dir,
-        index_name: beside(name, "-shm"),
-        log_name: beside(name, "-wal"),
+        index_name: beside(name, b"-shm"),
+        log_name: beside(name, LOG_SUFFIX),
         file,
         hold: Hold::Locks(vec![shared]),
         rollback,
@@ -240,8 +241,8 @@ fn enter_quiet<'a>(
     let (dir, name) = (request.dir, request.name);
     let mut entered = Entered {
         dir,
-        index_name: beside(name, "-shm"),
-        log_name: beside(name, "-wal"),
+        index_name: beside(name, b"-shm"),
+        log_name: beside(name, LOG_SUFFIX),
         file: descriptors::open(dir, name)?,
         hold: Hold::Host(quiet),
         rollback: None,
