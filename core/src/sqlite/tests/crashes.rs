@@ -229,8 +229,9 @@ fn a_log_that_a_crash_left_is_read_to_its_last_commit() {
         // The app sees only what is committed, whatever the log holds.
         let reader = live.app("app.db");
         assert_eq!(dump_of_pages(&pages_of(&live.view("app.db"))), dump(&reader));
-        app.execute_batch("ROLLBACK; PRAGMA wal_checkpoint(full); INSERT INTO t (x) VALUES ('new')")
-            .unwrap();
+        app.execute_batch("ROLLBACK").unwrap();
+        checkpoint(&app, "full");
+        app.execute_batch("INSERT INTO t (x) VALUES ('new')").unwrap();
         crash_now();
         assert_eq!(assert_seen_as_sqlite_does(&crashed, "app.db", "begun anew"), []);
     }
@@ -240,10 +241,9 @@ fn a_log_that_a_crash_left_is_read_to_its_last_commit() {
 fn a_damaged_log_is_read_as_sqlite_reads_it_and_reported() {
     let (live, crashed) = (Scene::new(), Scene::new());
     let app = live.app("app.db");
-    app.execute_batch(&format!(
-        "PRAGMA journal_mode=wal; {FILL} PRAGMA wal_checkpoint(truncate)"
-    ))
-    .unwrap();
+    app.execute_batch(&format!("PRAGMA journal_mode=wal; {FILL}"))
+        .unwrap();
+    checkpoint(&app, "truncate");
     for n in 0..4 {
         app.execute_batch(&format!("UPDATE t SET x = '{n}' WHERE id % 90 = {n}"))
             .unwrap();
