@@ -40,7 +40,7 @@ pub(super) fn look(
     }
     Ok(match descriptors::look(dir, name)? {
         Looked::Database(file) => Some(file),
-        Looked::Other(_) => None,
+        Looked::Other => None,
     })
 }
 
