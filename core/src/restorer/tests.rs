@@ -169,7 +169,7 @@ impl Bench {
         let job = RestoreJob {
             snapshot: "latest".into(),
             target: self.dir.path().join("target"),
-            include: Vec::new(),
+            ..RestoreJob::default()
         };
         let opened = storage.clone();
         let result = block_on(async move {

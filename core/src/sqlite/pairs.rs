@@ -61,10 +61,6 @@ impl Pairs {
         Ok(pairs)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.logs.is_empty()
-    }
-
     /// The log of the database of this name.
     pub(crate) fn log_of(&self, name: &[u8]) -> Option<&Node> {
         self.logs.get(&[name, LOG_SUFFIX].concat())

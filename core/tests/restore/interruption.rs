@@ -64,7 +64,7 @@ fn child() {
     let job = RestoreJob {
         snapshot: "latest".into(),
         target: dir.join("target"),
-        include: Vec::new(),
+        ..RestoreJob::default()
     };
     block_on(engine.restore(job, CancellationToken::new())).unwrap();
     engine.stop(Duration::from_secs(10)).unwrap();
