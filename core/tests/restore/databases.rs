@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    interruption::spawn,
     log,
     planted::{Planter, dir, file},
     support::{Bench, block_on, noise, write},
@@ -351,4 +352,54 @@ fn no_log_of_an_old_database_stays_beside_the_restored_one() {
             .unwrap();
         assert_eq!(rows, 401);
     }
+}
+
+/// The staging folder's own file of this name, if there is a staging folder with one.
+fn in_staging(bench: &Bench, name: &str) -> bool {
+    let entries = fs::read_dir(bench.path("target")).unwrap();
+    let mut staging = entries.map(|entry| entry.unwrap().path());
+    staging.any(|path| path.to_string_lossy().contains(".lifeboat-restore-") && path.join(name).exists())
+}
+
+#[test]
+fn killed_while_folding_it_goes_on_without_the_vault() {
+    let bench = Bench::new();
+    fs::write(bench.path("key"), hex::encode(&bench.key().to_raw()[..])).unwrap();
+    // Encrypted, as far as anybody can see: what is folded is pages.
+    let (base, now) = (noise(8, 20 << 20), noise(9, 16 << 20));
+    let log = log::between(4096, &base, &now);
+    planted(&bench, |planter| pair(planter, "app.db", &base, &log).to_vec());
+    write(&bench.path("target/data/app.db"), b"old");
+    let old = |bench: &Bench| {
+        fs::read(bench.path("target/data/app.db")).unwrap() == b"old" && !bench.path("target/hello").exists()
+    };
+    let mut killed = 0;
+    for round in 0..200 {
+        let mut child = spawn(bench.dir.path());
+        while !in_staging(&bench, "folding") && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(round * 40 % 200));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if in_staging(&bench, "folding") {
+            assert!(old(&bench), "nothing is in place before all is folded");
+            killed += 1;
+        } else {
+            // Too late: it is being put in place, or is.
+            restore(&bench, |_| ()).unwrap();
+            assert!(fs::read(bench.path("target/data/app.db")).unwrap() == now);
+            fs::remove_dir_all(bench.path("target")).unwrap();
+            write(&bench.path("target/data/app.db"), b"old");
+        }
+        if killed == 4 {
+            break;
+        }
+    }
+    assert_eq!(killed, 4, "the fold is long enough to be interrupted");
+    fs::rename(bench.path("vault/data"), bench.path("data-away")).unwrap();
+    let report = bench.restore(&[]).unwrap();
+    assert!(fs::read(bench.path("target/data/app.db")).unwrap() == now);
+    assert_eq!(names(&bench.path("target/data")), ["app.db"]);
+    assert_eq!((report.fetched_bytes, report.files), (0, 2));
 }

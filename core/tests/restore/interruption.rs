@@ -70,7 +70,7 @@ fn child() {
     engine.stop(Duration::from_secs(10)).unwrap();
 }
 
-fn spawn(dir: &Path) -> Child {
+pub fn spawn(dir: &Path) -> Child {
     Command::new(env::current_exe().unwrap())
         .args(["--exact", "interruption::child"])
         .env(CHILD, dir)
