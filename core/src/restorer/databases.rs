@@ -112,9 +112,12 @@ impl Settler<'_> {
                 continue;
             }
             if about == About::Pair {
-                self.fold(&file, &node)?;
+                self.fold(&file)?;
             }
             let line = self.look(about, &file, &node)?;
+            if about == About::Pair {
+                self.finish(&file, &node)?;
+            }
             let failed = |error| Error::with_source(Kind::Bug, "describing a database", error);
             serde_json::to_writer(&mut list, &line).map_err(failed)?;
             list.push(b'\n');
@@ -124,7 +127,7 @@ impl Settler<'_> {
         self.staging.write_whole(DATABASES, &list)
     }
 
-    fn fold(&mut self, file: &Arc<Folder>, node: &Node) -> Result<()> {
+    fn fold(&mut self, file: &Arc<Folder>) -> Result<()> {
         let (context, path) = (self.context, file.path());
         let database = self.open(file, b"", OFlags::RDWR)?;
         let log = self.open(file, LOG_SUFFIX, OFlags::RDONLY)?;
@@ -138,13 +141,23 @@ impl Settler<'_> {
             FoldError::Io(error) => Error::io(Place::Target, "folding the log into", &self.target.path.join(&path), error),
             FoldError::Ended(error) => error,
         })?;
-        let (path, tally) = (in_snapshot(path), &mut *self.tally);
+        Ok(())
+    }
+
+    /// Gives a database its metadata, after everything that looks into it.
+    fn finish(&mut self, file: &Arc<Folder>, node: &Node) -> Result<()> {
+        let database = self.open(file, b"", OFlags::RDWR)?;
+        let (path, tally) = (in_snapshot(file.path()), &mut *self.tally);
         attributes::set(database.as_fd(), node, &mut |reason| tally.warn(&path, reason));
         Ok(())
     }
 
     fn look(&mut self, about: About, file: &Arc<Folder>, node: &Node) -> Result<Line> {
-        let database = self.open(file, b"", OFlags::RDONLY)?;
+        let database = match self.open(file, b"", OFlags::RDONLY) {
+            // One without a log has its permissions already.
+            Err(error) if error.kind() == Kind::AccessDenied => return Ok(unread(file, node)),
+            opened => opened?,
+        };
         let failed = |error| self.failed("reading", file, error);
         let bytes = database.metadata().map_err(failed)?.len();
         let mut header = read_header(&database).map_err(failed)?;
@@ -263,6 +276,21 @@ impl Settler<'_> {
             &self.target.path.join(file.path()),
             error.into(),
         )
+    }
+}
+
+/// The line of a database that may not be looked into.
+fn unread(file: &Arc<Folder>, node: &Node) -> Line {
+    Line {
+        path: hex::encode(file.path().as_os_str().as_bytes()),
+        bytes: node.size,
+        base_bytes: node.size,
+        user_version: None,
+        application_id: None,
+        integrity: Integrity::NotChecked {
+            reason: "its permissions let nobody read it".into(),
+        },
+        foreign_key_violations: 0,
     }
 }
 

@@ -62,13 +62,17 @@ pub(super) fn write(work: &Work) -> Result<()> {
     work.staging.rename(writing, PLAN)
 }
 
+#[allow(
+    clippy::useless_conversion,
+    reason = "the width of a mode differs between platforms"
+)]
 fn plan_pair(root: &Path, pair: &Pair, out: &mut BufWriter<File>) -> Result<()> {
     let listing = |error| pair.error("listing", OsStr::new(""), error);
     let companions = Companions::in_folder(pair.target.as_fd()).map_err(listing)?;
     let stat =
         rustix::fs::fstat(&pair.target).map_err(|error| pair.error("looking at", OsStr::new(""), error))?;
     let folder = Move::Folder {
-        mode: stat.st_mode,
+        mode: u32::from(stat.st_mode),
         changed_seconds: stat.st_mtime,
         changed_nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
     };
