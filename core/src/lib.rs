@@ -37,6 +37,6 @@ pub use restorer::{
     AcceptedDatabase, Accepts, ApplyOutcome, DatabaseFiles, Pending, PendingState, RestoreJob, RestoreReport,
     RestoreWarning, RestoredDatabase, apply_pending, confirm, pending, roll_back,
 };
-pub use scan::Source;
+pub use scan::{DatabaseSource, Databases, Source};
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
-pub use sqlite::inspect::Integrity;
+pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced, inspect::Integrity};

@@ -35,7 +35,7 @@ use crate::{
     error::{Error, Kind, Place, Result},
     format::Node,
     sqlite::{
-        fold::{FoldError, Log},
+        fold::{FoldError, StoredLog},
         header::{HEADER_BYTES, Header},
         inspect::{self, Integrity, read_header},
         pairs::COMPANION_SUFFIXES,
@@ -132,7 +132,8 @@ impl Settler<'_> {
         let database = self.open(file, b"", OFlags::RDWR)?;
         let log = self.open(file, LOG_SUFFIX, OFlags::RDONLY)?;
         let go_on = || context.err_if_cancelled();
-        let folded = Log::verify(&log, &go_on).and_then(|found| found.fold_into(&database, &log, &go_on));
+        let folded =
+            StoredLog::verify(&log, &go_on).and_then(|found| found.fold_into(&database, &log, &go_on));
         folded.map_err(|error| match error {
             FoldError::Damaged(why) => damaged(format!(
                 "{}: its log cannot be folded in: {why}; nothing was changed. Restored as two files it is what the snapshot has",
@@ -219,7 +220,7 @@ impl Settler<'_> {
         let context = self.context;
         let log = self.open(file, LOG_SUFFIX, OFlags::RDONLY)?;
         let mut head = [0; HEADER_BYTES];
-        let read = Log::read(&log, &|| context.err_if_cancelled()).and_then(|found| match found {
+        let read = StoredLog::read(&log, &|| context.err_if_cancelled()).and_then(|found| match found {
             Some(found) => Ok(found.read_first_page(&log, &mut head)?),
             None => Ok(false),
         });

@@ -41,7 +41,7 @@ pub(crate) type GoOn<'a> = &'a dyn Fn() -> crate::Result<()>;
 
 /// How much of a log there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Log {
+pub(crate) struct StoredLog {
     pub(crate) page_bytes: u32,
     /// The pages that the database has after the last commit. `None`: nothing is committed, and the database file stands for itself.
     pub(crate) pages: Option<u32>,
@@ -51,7 +51,7 @@ pub(crate) struct Log {
     first_page: Option<u32>,
 }
 
-impl Log {
+impl StoredLog {
     /// A log that must be valid to its very end, as a synthesised one is.
     pub(crate) fn verify(log: &File, go_on: GoOn) -> Result<Self> {
         let length = log.metadata()?.len();
@@ -242,7 +242,7 @@ mod tests {
         fs::write(&log_path, log).unwrap();
         let (base, log) = (open(&base_path), open(&log_path));
         let go_on: GoOn = &|| Ok(());
-        let result = Log::verify(&log, go_on).and_then(|found| found.fold_into(&base, &log, go_on));
+        let result = StoredLog::verify(&log, go_on).and_then(|found| found.fold_into(&base, &log, go_on));
         match result {
             Ok(()) => Ok(fs::read(&base_path).unwrap()),
             Err(FoldError::Damaged(why)) => Err(why),
@@ -386,7 +386,7 @@ mod tests {
         );
         assert!(folded(&base, &log).ok() == checkpointed(&base, &log));
         let file = open(&dir.path().join("app.db-wal"));
-        let found = Log::read(&file, &|| Ok(())).unwrap().unwrap();
+        let found = StoredLog::read(&file, &|| Ok(())).unwrap().unwrap();
         let mut head = [0; 100];
         assert!(found.read_first_page(&file, &mut head).unwrap());
         assert_eq!(
@@ -417,7 +417,7 @@ mod tests {
             .unwrap();
         let (base, log) = (open(&base_path), open(&log_path));
         let go_on: GoOn = &|| Ok(());
-        let found = Log::verify(&log, go_on).unwrap();
+        let found = StoredLog::verify(&log, go_on).unwrap();
         found.fold_into(&base, &log, go_on).unwrap();
         assert_eq!(base.metadata().unwrap().len(), (2 * u64::from(window) + 1) * 512);
         for (page, fill) in [

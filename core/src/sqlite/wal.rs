@@ -103,15 +103,24 @@ impl FrameHeader {
         head: &[u8; FRAME_HEADER_BYTES],
         page: &[u8],
     ) -> Option<(Self, Checksum)> {
-        let header = Self {
-            page: word(head, 0),
-            commit_pages: word(head, 4),
-        };
-        if header.page == 0 || [word(head, 8), word(head, 12)] != log.salts {
+        let header = Self::unverified(head);
+        if header.page == 0 || !Self::has_salts(head, log.salts) {
             return None;
         }
         let checksum = before.update(log.order, &head[..8]).update(log.order, page);
         (checksum == Checksum(word(head, 16), word(head, 20))).then_some((header, checksum))
+    }
+
+    /// What stands there, whether or not it belongs to the log.
+    pub(crate) fn unverified(head: &[u8; FRAME_HEADER_BYTES]) -> Self {
+        Self {
+            page: word(head, 0),
+            commit_pages: word(head, 4),
+        }
+    }
+
+    pub(crate) fn has_salts(head: &[u8; FRAME_HEADER_BYTES], salts: [u32; 2]) -> bool {
+        [word(head, 8), word(head, 12)] == salts
     }
 
     pub(crate) fn encode(
