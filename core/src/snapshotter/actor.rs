@@ -284,6 +284,7 @@ impl Snapshotter {
                 unreadable: assembled.unreadable,
                 unreadable_total: assembled.unreadable_total,
                 changing: assembled.changing,
+                odd_databases: assembled.odd_databases,
             });
         if let Some(id) = current.snapshot {
             self.parts.events.tell(events::Event::SnapshotPublished { id });

@@ -54,6 +54,7 @@ pub(super) struct Assembled {
     pub(super) unreadable: Vec<Unreadable>,
     pub(super) unreadable_total: u64,
     pub(super) changing: Vec<PathBuf>,
+    pub(super) odd_databases: Vec<(PathBuf, String)>,
 }
 
 /// Takes steps until the root is complete.
@@ -78,6 +79,7 @@ pub(super) fn assemble(context: AssembleContext, steps: &mpsc::Receiver<Step>) -
             unreadable: Vec::new(),
             unreadable_total: 0,
             changing: Vec::new(),
+            odd_databases: Vec::new(),
         },
     };
     let done = assembler.run(steps);

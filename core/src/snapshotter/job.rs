@@ -83,4 +83,6 @@ pub struct BackupReport {
     pub unreadable_total: u64,
     /// Files that changed each time they were read.
     pub changing: Vec<PathBuf>,
+    /// Databases whose files are not as SQLite leaves them, and what is odd about them. They are in the snapshot as they are.
+    pub odd_databases: Vec<(PathBuf, String)>,
 }

@@ -109,6 +109,10 @@ fn warn(report: &BackupReport, out: &mut Output) -> Result<()> {
         let text = "it changed each time it was read: the snapshot may have parts of several states of it";
         out.warn("archival", &path.to_string_lossy(), text)?;
     }
+    for (path, oddity) in &report.odd_databases {
+        let text = format!("{oddity}; it is in the snapshot as it is");
+        out.warn("archival", &path.to_string_lossy(), &text)?;
+    }
     Ok(())
 }
 
