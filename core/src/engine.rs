@@ -141,7 +141,7 @@ impl Engine {
         self.run(Work::Check, stop, check).await
     }
 
-    /// Brings a snapshot back, all or nothing. Cancelling `stop` ends it soon; the same job goes on from there.
+    /// Brings a snapshot back, all or nothing, or stages it for [`crate::apply_pending`]. Cancelling `stop` ends it soon; the same job goes on from there.
     pub async fn restore(&self, job: RestoreJob, stop: CancellationToken) -> Result<RestoreReport> {
         let restore =
             |shared: Arc<Shared>, cancel| async move { shared.handles.restorer.restore(job, cancel).await };
@@ -156,7 +156,7 @@ impl Engine {
             .await
     }
 
-    /// What is in a snapshot, at `below` and below it. The snapshot is `latest`, or the beginning of an id.
+    /// What is in a snapshot, at `below` and below it. A database is one entry. The snapshot is `latest`, or the beginning of an id.
     pub async fn entries(&self, snapshot: String, below: PathBuf) -> Result<Entries> {
         let shared = self.shared.clone();
         let (entries, listing) = self

@@ -33,7 +33,10 @@ pub use error::{Error, Kind, Place, Result, Retry};
 pub use events::{Event, Phase, Progress};
 pub use forget::{ForgetJob, ForgetReport};
 pub use repository::{KeyInfo, LockInfo, LockKind, Unlock, init};
-pub use restorer::{RestoreJob, RestoreReport, RestoreWarning};
+pub use restorer::{
+    AcceptedDatabase, Accepts, ApplyOutcome, DatabaseFiles, Pending, PendingState, RestoreJob, RestoreReport,
+    RestoreWarning, RestoredDatabase, apply_pending, confirm, pending, roll_back,
+};
 pub use scan::{DatabaseSource, Databases, Source};
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
-pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced};
+pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced, inspect::Integrity};

@@ -72,6 +72,15 @@ pub const RESTORE_READS_MAX: usize = 3;
 pub const RESTORE_SYNC_BYTES: u64 = 64 * MIB as u64;
 /// Zeros of at least this many bytes, at a multiple of it, take no room in a restored file.
 pub const RESTORE_HOLE_BYTES: usize = 32 * KIB;
+/// Pages of a database whose place in its log is in memory at a time while the log is folded in: 4 bytes each, 4 GiB of pages of the usual
+/// size. A larger database takes another look through the log for each such window.
+pub const FOLD_WINDOW_PAGES: usize = 1 << 20;
+/// SQLite's page cache while a restored database is checked.
+pub const DATABASE_CHECK_CACHE_KIB: i32 = 4096;
+/// Steps of SQLite's machine between two looks at the stop signal while a database is checked: far less than a millisecond.
+pub const DATABASE_CHECK_STEPS: i32 = 1000;
+/// Lines that are kept of what SQLite says of a damaged database: the first ones tell.
+pub const DATABASE_FINDINGS_MAX: usize = 20;
 /// One read of a pack is at most this long.
 pub const READ_BYTES_MAX: u64 = 4 * MIB as u64;
 /// Wanted blobs that lie further apart than this are fetched by separate reads.

@@ -169,7 +169,7 @@ impl Bench {
         let job = RestoreJob {
             snapshot: "latest".into(),
             target: self.dir.path().join("target"),
-            include: Vec::new(),
+            ..RestoreJob::default()
         };
         let opened = storage.clone();
         let result = block_on(async move {
@@ -186,7 +186,7 @@ impl Bench {
                 gone: Default::default(),
             };
             let (done, answer) = tokio::sync::oneshot::channel();
-            let thread = thread::spawn(move || done.send(run(&context, &job)));
+            let thread = thread::spawn(move || done.send(run(&context, &job)).is_ok());
             let result = answer.await.unwrap();
             let _ = thread.join().unwrap();
             result

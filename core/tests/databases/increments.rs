@@ -194,7 +194,7 @@ fn a_group_is_captured_at_one_moment() {
             let job = lifeboat::RestoreJob {
                 snapshot: "latest".into(),
                 target: target.path().to_owned(),
-                include: Vec::new(),
+                ..lifeboat::RestoreJob::default()
             };
             wait(engine.restore(job, CancellationToken::new())).unwrap();
             let one = |name: &str| {

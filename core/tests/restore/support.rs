@@ -94,6 +94,7 @@ impl Bench {
             snapshot: "latest".into(),
             target: self.path("target"),
             include: include.iter().map(PathBuf::from).collect(),
+            ..RestoreJob::default()
         }
     }
 

@@ -4,9 +4,10 @@ mod forget;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use forget::ForgetArgs;
 use lifeboat::{
+    AcceptedDatabase,
     retention::{SnapshotFilter, TagList},
     storage::Address,
 };
@@ -65,6 +66,12 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Bring a snapshot's files back
     Restore(RestoreArgs),
+    /// Put in place what a restore has only staged, and keep what was there
+    Apply(ApplyArgs),
+    /// Give up what an applied restore has replaced
+    Confirm(StagedArgs),
+    /// Put back what an applied restore has replaced, or give up one that is only staged
+    Rollback(StagedArgs),
     /// Look whether everything can be restored
     Check {
         /// Also read every stored byte, and open it
@@ -134,6 +141,55 @@ pub(crate) struct RestoreArgs {
     /// Only this path of the snapshot, and what is below it
     #[arg(short, long, value_name = "PATH")]
     pub(crate) include: Vec<PathBuf>,
+    /// What to make of a database and the log of what changed in it: one file, or both as they are stored
+    #[arg(long, value_enum, default_value_t = DatabaseFilesArg::Folded)]
+    pub(crate) database_files: DatabaseFilesArg,
+    /// Change nothing in the target: stage everything in it, for `lifeboat apply`
+    #[arg(long)]
+    pub(crate) stage_only: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DatabaseFilesArg {
+    Folded,
+    Both,
+}
+
+/// A folder that something is staged in.
+#[derive(Debug, Args)]
+pub(crate) struct StagedArgs {
+    /// The folder that was restored into
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) target: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    pub(crate) staged: StagedArgs,
+    /// The newest schema (`PRAGMA user_version`) of a database that is accepted, and its `PRAGMA
+    /// application_id` if that matters; may be given several times
+    #[arg(long, value_name = "PATH=VERSION[:ID]", value_parser = accepted)]
+    pub(crate) accept: Vec<AcceptedDatabase>,
+}
+
+/// What is accepted of one database. The path may hold anything: the last equals sign counts.
+fn accepted(text: &str) -> Result<AcceptedDatabase, String> {
+    let wanted = "give a path, an equals sign and a number, such as /data/app.db=7 or /data/app.db=7:1234";
+    let (path, rule) = text
+        .rsplit_once('=')
+        .filter(|(path, _)| !path.is_empty())
+        .ok_or(wanted)?;
+    let (version, id) = match rule.split_once(':') {
+        Some((version, id)) => (version, Some(id)),
+        None => (rule, None),
+    };
+    let number = |text: &str| text.parse().map_err(|_| wanted.to_owned());
+    Ok(AcceptedDatabase {
+        path: path.into(),
+        user_version_max: number(version)?,
+        application_id: id.map(number).transpose()?,
+    })
 }
 
 #[derive(Debug, Subcommand)]
@@ -209,6 +265,17 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_accepted_of_a_database_is_a_path_and_numbers() {
+        let of =
+            |text| accepted(text).map(|found| (found.path, found.user_version_max, found.application_id));
+        assert_eq!(of("/a=b.db=7"), Ok(("/a=b.db".into(), 7, None)));
+        assert_eq!(of("a.db=-1:1234"), Ok(("a.db".into(), -1, Some(1234))));
+        for wrong in ["a.db", "=7", "a.db=", "a.db=x", "a.db=7:", "a.db=99999999999"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -169,7 +169,7 @@ async fn restore(engine: &Engine, target: &Path, app: &App, before: &Files) -> R
     let job = RestoreJob {
         snapshot: "latest".into(),
         target: target.to_owned(),
-        include: Vec::new(),
+        ..RestoreJob::default()
     };
     let report = engine.restore(job, CancellationToken::new()).await?;
     let took = started.elapsed();

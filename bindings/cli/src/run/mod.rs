@@ -1,5 +1,6 @@
 //! From a command line to an exit code. One file for each command.
 
+mod apply;
 mod backup;
 mod check;
 mod forget;
@@ -51,6 +52,9 @@ fn command(cli: Cli, out: &mut Output) -> Result<Code> {
         Command::Ls(args) => with_engine(common, out, async |session| ls::run(session, args).await),
         Command::Restore(args) => with_engine(common, out, async |session| restore::run(session, args).await)
             .map_err(Failure::that_goes_on),
+        Command::Apply(args) => apply::run(&args, out),
+        Command::Confirm(args) => apply::confirm(&args.target, out),
+        Command::Rollback(args) => apply::roll_back(&args.target, out),
         Command::Check { read_data } => {
             with_engine(common, out, async |session| check::run(session, read_data).await)
         }
