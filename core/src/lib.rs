@@ -14,6 +14,7 @@ mod events;
 mod forget;
 pub mod format;
 pub mod limits;
+mod prune;
 mod repository;
 mod restorer;
 pub mod retention;
@@ -31,6 +32,10 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Kind, Place, Result, Retry};
 pub use events::{Event, Phase, Progress};
 pub use forget::{ForgetJob, ForgetReport};
+pub use prune::{
+    BlobCount, InvalidMaxUnused, MaxUnused, PackAction, PackCount, PruneJob, PrunePlan, PruneReport,
+    PruneTotals, parse_bytes,
+};
 pub use repository::{KeyInfo, LockInfo, LockKind, Unlock, init};
 pub use restorer::{RestoreJob, RestoreReport, RestoreWarning};
 pub use scan::Source;

@@ -25,6 +25,7 @@
 )]
 
 pub mod compare;
+pub mod faulty;
 pub mod lifeboat_cli;
 pub mod process;
 pub mod restic;
