@@ -2,110 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fs, path::PathBuf};
 
-use lifeboat::{
-    Engine, EngineOptions, Kind, MaxUnused, PruneJob, PrunePlan, PruneReport, RestoreJob, Unlock,
-    clock::{Clock, SystemClock},
-    storage::{Address, Storage},
-};
+use lifeboat::{CheckJob, Kind, PruneJob};
 use lifeboat_tests::{
-    Forest, Lifeboat, Restic, Rng, Scene, assert_same, compare,
+    Forest, Lifeboat, Rng, Scene, assert_same, compare,
     faulty::{Fault, Faulty},
-    lifeboat_cli::{backup_args, exit},
-    restic::text,
-    scene::{PASSWORD, restored, utf8},
+    pruning::{engine, new_state, prune, tight, try_prune, wait},
+    scene::restored,
     seed, vault,
 };
-use rustix::process::Signal;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
-
-const DAY: u64 = 86_400;
-
-/// A clock some days ahead, so that no test has to wait for a grace.
-#[derive(Debug)]
-struct Ahead {
-    real: SystemClock,
-    by: Duration,
-}
-
-impl Clock for Ahead {
-    fn wall(&self) -> SystemTime {
-        self.real.wall() + self.by
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.real.monotonic()
-    }
-}
-
-fn wait<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.unwrap().block_on(work)
-}
-
-/// An engine on a vault, some days from now.
-fn engine(storage: Arc<dyn Storage>, state: &Path, days: u64) -> Engine {
-    let options = EngineOptions {
-        vault: Address::Local("/nowhere".into()),
-        state_dir: state.to_owned(),
-        unlock: Unlock::Password(PASSWORD.to_owned().into()),
-    };
-    let clock = Ahead {
-        real: SystemClock::default(),
-        by: Duration::from_secs(days * DAY),
-    };
-    Engine::open_on(storage, options, Arc::new(clock)).unwrap()
-}
-
-fn try_prune(
-    storage: Arc<dyn Storage>,
-    state: &Path,
-    days: u64,
-    job: &PruneJob,
-) -> lifeboat::Result<(PrunePlan, PruneReport)> {
-    let engine = engine(storage, state, days);
-    let done = wait(async {
-        let plan = engine.plan_prune(job.clone(), CancellationToken::new()).await?;
-        let report = engine.prune(plan.clone(), CancellationToken::new()).await?;
-        Ok((plan, report))
-    });
-    engine.stop(Duration::from_secs(10)).unwrap();
-    done
-}
-
-/// One prune some days from now, by an installation that was never here before.
-fn prune(scene: &Scene, vault: &Path, days: u64, job: &PruneJob) -> (PrunePlan, PruneReport) {
-    let state = scene.path(&format!("state-{}", uuid()));
-    try_prune(Faulty::new(vault, Fault::None), &state, days, job).unwrap()
-}
-
-fn uuid() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed).to_string()
-}
-
-fn tight() -> PruneJob {
-    PruneJob {
-        max_unused: MaxUnused::Bytes(0),
-        ..PruneJob::default()
-    }
-}
-
-fn at_once(max_unused: &str) -> PruneJob {
-    PruneJob {
-        max_unused: max_unused.parse().unwrap(),
-        grace: Duration::ZERO,
-        ..PruneJob::default()
-    }
-}
 
 /// Backups of a folder that changes, by us or by restic, all but the last three forgotten.
 fn history(seed: u64, by_us: bool) -> Scene {
@@ -145,7 +53,7 @@ fn the_same_stays_as_with_restic() {
             let (theirs, ours) = (copy("theirs"), copy("ours"));
             let restic = scene.restic().on(&theirs);
             restic.run(["prune", "--max-unused", limit]).ok();
-            let lifeboat = Lifeboat::new(&ours, &scene.path(&format!("state-{}", uuid())));
+            let lifeboat = Lifeboat::new(&ours, &new_state(&scene));
             lifeboat
                 .run(["prune", "--grace", "0", "--max-unused", limit, "--json"])
                 .ok();
@@ -157,7 +65,7 @@ fn the_same_stays_as_with_restic() {
             );
             assert_eq!(left, left_by_restic, "by us: {by_us}, {limit}");
             let after = numbers(&lifeboat);
-            let by_restic = numbers(&Lifeboat::new(&theirs, &scene.path(&format!("state-{}", uuid()))));
+            let by_restic = numbers(&Lifeboat::new(&theirs, &new_state(&scene)));
             for what in ["blobs_used", "bytes_unused", "blobs_unused", "bytes_duplicate"] {
                 assert_eq!(
                     after[what], by_restic[what],
@@ -188,6 +96,7 @@ fn copies_and_small_packs_are_put_together_as_restic_does() {
     let mut rng = Rng::new(seed(82));
     // Two installations that know nothing of each other store the same twice; each backup is a pack or two, and an index file.
     let other = Lifeboat::new(&scene.vault(), &scene.path("other"));
+    other.run(["snapshots"]).ok();
     for number in 0..14 {
         fs::write(scene.source().join(number.to_string()), rng.bytes(300_000)).unwrap();
         lifeboat.backup(&scene.source());
@@ -267,6 +176,10 @@ fn interrupted_at_every_change_restic_finds_no_fault_and_the_next_prune_goes_on(
     }
     let restic = scene.restic();
     restic.on(&whole).check_read_data();
+    let target = scene.path("restored");
+    restic.on(&whole).restore("latest", &target);
+    let options = compare::Options::default();
+    assert_same(&scene.source(), &restored(&target, &scene.source()), &options);
     let expected = restic.on(&whole).blobs();
     let changes = storage.changes();
     println!("{changes} changes");
@@ -287,16 +200,176 @@ fn interrupted_at_every_change_restic_finds_no_fault_and_the_next_prune_goes_on(
             assert!(vault::locks(&copy).is_empty(), "{fault:?} left a lock");
             restic.check_read_data();
             assert_eq!(restic.blobs(), expected, "{fault:?}");
-            let target = scene.path("restored");
-            restic.restore("latest", &target);
-            assert_same(
-                &scene.source(),
-                &restored(&target, &scene.source()),
-                &compare::Options::default(),
-            );
-            for dir in [&copy, &state, &target] {
+            for dir in [&copy, &state] {
                 fs::remove_dir_all(dir).unwrap();
             }
         }
     }
+}
+
+#[test]
+fn a_plan_changes_nothing_and_says_what_comes() {
+    let scene = history(seed(84), true);
+    let all = |vault: &std::path::Path| vault::KINDS.map(|kind| vault::files(vault, kind));
+    let before = all(&scene.vault());
+    let lifeboat = scene.lifeboat();
+    lifeboat.run(["prune", "--dry-run"]).ok().says("mark: of no use");
+    let document = lifeboat
+        .run(["prune", "--plan", "--json", "--max-unused", "0"])
+        .ok()
+        .json();
+    assert_eq!(document["message_type"], "plan");
+    let plan = &document["plan"];
+    assert_eq!(all(&scene.vault()), before, "a plan changed something");
+    assert!(vault::locks(&scene.vault()).is_empty());
+    for what in ["bytes_used", "bytes_unused", "bytes_freed_later", "bytes_fetched"] {
+        assert!(plan[what].as_u64().unwrap() > 0, "{what}: {plan}");
+    }
+    assert_eq!(
+        plan["bytes_freed_now"], 0,
+        "nothing goes before the grace is over"
+    );
+    // One call of `forget` does both, and says where to go on.
+    let keep = ["forget", "--keep-last", "1", "--group-by", "", "--prune"];
+    lifeboat.run(keep).ok().says("waiting:");
+    scene.restic().check_read_data();
+}
+
+/// Windows: each is bounded in bytes, and together they do what one would.
+#[test]
+fn many_small_windows_do_what_one_does() {
+    const WINDOW_BYTES: u64 = 11 << 20;
+    let scene = Scene::new();
+    let (lifeboat, mut rng) = (scene.lifeboat(), Rng::new(seed(85)));
+    lifeboat.init();
+    fs::create_dir(scene.source()).unwrap();
+    for number in 0..8 {
+        for name in ["stays", "goes"] {
+            let path = scene.source().join(format!("{name} {number}"));
+            fs::write(path, rng.bytes(2_200_000)).unwrap();
+        }
+        lifeboat.backup(&scene.source());
+        fs::remove_file(scene.source().join(format!("goes {number}"))).unwrap();
+    }
+    lifeboat.backup(&scene.source());
+    lifeboat.forget(&["--keep-last", "1", "--group-by", ""]).ok();
+    let whole = scene.copy(&scene.vault(), "whole");
+    let (_, at_once) = prune(&scene, &whole, 0, &tight());
+    let state = new_state(&scene);
+    let (mut windows, mut repacked) = (0, 0);
+    loop {
+        let job = PruneJob {
+            max_repack_bytes: Some(WINDOW_BYTES),
+            ..tight()
+        };
+        let storage = Faulty::new(&scene.vault(), Fault::None);
+        let (plan, report) = try_prune(storage, &state, 0, &job).unwrap();
+        assert!(plan.totals.repack.bytes.max(report.repacked.bytes) <= WINDOW_BYTES);
+        scene.restic().check_read_data();
+        if report.repacked.packs == 0 {
+            break;
+        }
+        windows += 1;
+        repacked += report.repacked.bytes;
+        assert!(
+            report.retired.packs >= report.repacked.packs && windows < 20,
+            "{report:?}"
+        );
+    }
+    println!(
+        "{windows} windows, {repacked} bytes, {} at once",
+        at_once.repacked.bytes
+    );
+    assert!(windows > 2);
+    assert_eq!(scene.restic().blobs(), scene.restic().on(&whole).blobs());
+}
+
+#[test]
+fn a_plan_that_may_read_little_goes_on_where_it_ended() {
+    let scene = history(seed(86), true);
+    let (state, mut calls) = (new_state(&scene), 0);
+    let job = PruneJob {
+        max_plan_bytes: Some(16 << 10),
+        ..PruneJob::default()
+    };
+    let engine = engine(Faulty::new(&scene.vault(), Fault::None), &state, 0);
+    let plan = loop {
+        calls += 1;
+        let plan = wait(engine.plan_prune(job.clone(), CancellationToken::new())).unwrap();
+        if plan.is_whole {
+            break plan;
+        }
+        assert!(plan.actions.is_empty());
+        assert_eq!(
+            wait(engine.prune(plan, CancellationToken::new())).unwrap(),
+            Default::default()
+        );
+        assert!(calls < 100);
+    };
+    assert!(
+        calls > 1,
+        "16 KiB were enough for all folders: make the history longer"
+    );
+    let cold = wait(engine.plan_prune(PruneJob::default(), CancellationToken::new())).unwrap();
+    assert_eq!(plan.totals, cold.totals);
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    let error = wait(engine.prune(plan, stopped)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Cancelled);
+    assert!(vault::locks(&scene.vault()).is_empty());
+    engine.stop(std::time::Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn a_vault_that_refuses_to_delete_is_left_as_it_is() {
+    let scene = history(seed(87), true);
+    let before = vault::KINDS.map(|kind| vault::files(&scene.vault(), kind));
+    let storage = Faulty::new(&scene.vault(), Fault::AppendOnly);
+    let error = try_prune(storage, &new_state(&scene), 0, &tight()).unwrap_err();
+    assert_eq!(error.kind(), Kind::AccessDenied);
+    assert!(error.to_string().contains("append-only"), "{error}");
+    assert_eq!(
+        vault::KINDS.map(|kind| vault::files(&scene.vault(), kind)),
+        before
+    );
+    assert!(vault::locks(&scene.vault()).is_empty());
+}
+
+/// A client of windows writes an index file in each.
+#[test]
+fn many_small_index_files_become_one() {
+    let scene = Scene::new();
+    let (lifeboat, mut rng) = (scene.lifeboat(), Rng::new(seed(88)));
+    lifeboat.init();
+    fs::create_dir(scene.source()).unwrap();
+    for number in 0..9 {
+        fs::write(scene.source().join(number.to_string()), rng.bytes(10_000)).unwrap();
+        lifeboat.backup(&scene.source());
+    }
+    assert_eq!(vault::files(&scene.vault(), "index").len(), 9);
+    let blobs = scene.restic().blobs();
+    // Nothing is of no use; and the packs, small as they are, are left alone.
+    lifeboat
+        .run(["prune", "--max-repack-size", "0"])
+        .ok()
+        .says("index files: 1 written, 9 removed");
+    assert_eq!(scene.restic().blobs(), blobs);
+    scene.restic().check_read_data();
+    lifeboat
+        .run(["prune", "--max-repack-size", "0"])
+        .ok()
+        .says("nothing to do");
+    assert_eq!(vault::files(&scene.vault(), "index").len(), 1);
+    // Our own check agrees, and the next backup finds everything known.
+    let engine = engine(Faulty::new(&scene.vault(), Fault::None), &new_state(&scene), 0);
+    let report = wait(engine.check(CheckJob { read_data: true }, CancellationToken::new())).unwrap();
+    assert!(report.is_clean() && report.hints == 0, "{report:?}");
+    engine.stop(std::time::Duration::from_secs(10)).unwrap();
+    let before = vault::bytes(&vault::packs(&scene.vault()));
+    lifeboat.backup(&scene.source());
+    let after = vault::bytes(&vault::packs(&scene.vault()));
+    assert!(
+        after - before < 10_000,
+        "a file was stored again: {before} {after}"
+    );
 }

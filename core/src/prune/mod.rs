@@ -18,8 +18,6 @@ mod reach;
 mod repack;
 mod store;
 mod survey;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeMap, HashSet},

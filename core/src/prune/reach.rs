@@ -152,7 +152,7 @@ impl Pruner {
             }
         }
         let text = "a folder cannot be read, so that nobody knows what is needed; nothing was pruned";
-        Err(error.within(text))
+        Err(Error::with_source(Kind::Damaged, text, error))
     }
 }
 
