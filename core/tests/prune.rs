@@ -1,5 +1,8 @@
 //! A prune from its plan to the end of the grace, and what refuses one.
 
+// What fails here fails a test, loudly, also in a helper.
+#![allow(clippy::unwrap_used)]
+
 mod scene;
 
 use std::{

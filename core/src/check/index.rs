@@ -114,8 +114,8 @@ impl Checker {
         if unindexed > 0 {
             let text = format!(
                 "{unindexed} packs of {unindexed_bytes} bytes are in no index: what an interrupted backup \
-                 left, or what a damaged index named. `restic repair index` finds what is in them, `restic \
-                 prune` removes them"
+                 left, what a prune is letting go, or what a damaged index named. `restic repair index` \
+                 finds what is in them, `prune` removes them"
             );
             self.found.hint("data", text);
         }

@@ -11,6 +11,7 @@
 //! Memory: what is known of blobs and trees lies in a database; for each pack some 200 bytes are held, up to `limits::PRUNE_PACKS_MAX`.
 
 mod execute;
+mod facts;
 mod indexes;
 mod job;
 mod plan;
@@ -18,6 +19,7 @@ mod reach;
 mod repack;
 mod store;
 mod survey;
+mod tally;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -39,7 +41,10 @@ use crate::{
     events::{Meter, Phase},
     format::{FileId, FileType, PackId, Timestamp},
     limits,
-    repository::{HeldLock, LockKind, Repository, Spool, check_not_locked, lock, or_cancelled, sync_indexes},
+    repository::{
+        HeldLock, LockKind, Repository, Spool, check_not_locked, list_locks, lock, locked, or_cancelled,
+        sync_indexes,
+    },
 };
 
 /// What the parts of a prune share.
@@ -169,6 +174,10 @@ impl Pruner {
 
     async fn execute(&mut self, plan: &PrunePlan) -> Result<()> {
         self.must_delete().await?;
+        // Who is there now may still be there later: nothing is packed anew that could then not be taken away.
+        if let Some(other) = list_locks(&self.repository).await?.first() {
+            return Err(locked(other, Timestamp::from(self.repository.clock.wall())));
+        }
         if plan.actions.values().any(|action| *action == PackAction::Repack) {
             let held = lock(&self.repository, &self.catalog, LockKind::Shared).await?;
             self.lease = Some((held, self.repository.clock.monotonic()));

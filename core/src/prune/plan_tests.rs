@@ -8,7 +8,13 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::prune::job::MaxUnused;
+use crate::{
+    format::BlobType,
+    prune::{
+        facts::{CopyAt, Tally},
+        job::MaxUnused,
+    },
+};
 
 const GRACE: i64 = 1000;
 

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::{
     Pruner,
     store::{self, TreeRefs},
-    survey::missing,
+    tally::missing,
 };
 use crate::{
     catalog::sql_error,
