@@ -23,6 +23,7 @@ mod scan;
 mod scheduler;
 mod seal;
 mod snapshotter;
+mod sqlite;
 pub mod storage;
 mod uploader;
 
@@ -40,3 +41,4 @@ pub use repository::{KeyInfo, LockInfo, LockKind, Unlock, init};
 pub use restorer::{RestoreJob, RestoreReport, RestoreWarning};
 pub use scan::Source;
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
+pub use sqlite::{HostError, Quiesce, Quiesced};

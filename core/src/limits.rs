@@ -95,6 +95,21 @@ pub const RACY_WINDOW_MS: u64 = 100;
 /// Times a file is read again because it changed meanwhile; then the last reading stands, and is reported.
 pub const CHANGED_WHILE_READ_RETRIES: u32 = 2;
 
+/// How long a read waits for a writer of the app's to let go of its database, in all. Longer, and a window of a few seconds is gone.
+pub const DATABASE_LOCK_WAIT_MS: u64 = 2000;
+/// The first wait for a lock, doubled each time; a writer needs about this long.
+pub const DATABASE_LOCK_RETRY_MS: u64 = 1;
+/// The longest single wait for a lock: a stop is noticed this soon.
+pub const DATABASE_LOCK_RETRY_MAX_MS: u64 = 25;
+/// Files of databases, and `-shm` files, that stay open. Each costs a descriptor, of which a phone allows a process some hundreds.
+pub const DATABASE_FILES_KEPT_MAX: usize = 128;
+/// A file changed this shortly before it was looked at may change again and look the same, on the coarsest file systems there are.
+pub const FILE_TIME_TICK_MS: u64 = 2000;
+/// Pages that differ from the file in a write-ahead log or a rollback journal: eight bytes each are held, sixteen while reading.
+pub const LOG_PAGES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of a log that are read at a time to find its frames, but for a frame that alone is longer.
+pub const LOG_READ_BYTES: usize = 256 * KIB;
+
 /// Computing threads: more than two cores of a phone at full speed are a hot phone.
 pub const CPU_THREADS_MAX: usize = 4;
 /// Jobs that wait for a computing thread.
