@@ -72,13 +72,22 @@ fn forget_all_but_one(engine: &Engine) {
     wait(engine.forget(job)).unwrap();
 }
 
-/// One snapshot that needs a part of what two of them stored.
+/// Files that are one blob each, so that all of them lie in one pack, whatever the repository's secret.
+const FILES: u64 = 12;
+const GOES_BYTES: usize = 200_000;
+const STAYS_BYTES: usize = 50_000;
+
+/// The newest of two snapshots needs a part of what they stored.
 fn used_vault() -> Scene {
     let scene = Scene::new();
-    scene.write("goes", noise(1, 5 << 20));
-    scene.write("stays", noise(2, 600_000));
+    for number in 0..FILES {
+        scene.write(&format!("{number} goes"), noise(2 * number + 1, GOES_BYTES));
+        scene.write(&format!("{number} stays"), noise(2 * number + 101, STAYS_BYTES));
+    }
     scene.backup();
-    fs::remove_file(scene.source().join("goes")).unwrap();
+    for number in 0..FILES {
+        fs::remove_file(scene.source().join(format!("{number} goes"))).unwrap();
+    }
     scene.backup();
     scene
 }
@@ -141,12 +150,17 @@ fn without_a_grace_all_goes_at_once_and_the_next_backup_knows() {
         .iter()
         .map(|path| fs::metadata(path).unwrap().len())
         .sum();
-    assert!(stored < 650_000, "{stored} bytes are left");
+    assert!(
+        stored < FILES * STAYS_BYTES as u64 + 50_000,
+        "{stored} bytes are left"
+    );
     assert_eq!(files(&scene.vault().join("index")).len(), 1);
     // What went is stored again when it comes back.
-    scene.write("goes", noise(1, 5 << 20));
+    for number in 0..FILES {
+        scene.write(&format!("{number} goes"), noise(2 * number + 1, GOES_BYTES));
+    }
     let report = wait(engine.backup(scene.job(), token())).unwrap();
-    assert!(report.stats.data_added >= 5 << 20, "{:?}", report.stats);
+    assert_eq!(report.stats.data_blobs, FILES, "{:?}", report.stats);
     let check = wait(engine.check(CheckJob { read_data: true }, token())).unwrap();
     assert!(check.is_clean(), "{check:?}");
     engine.stop(STOP).unwrap();
