@@ -39,6 +39,6 @@ pub use prune::{
 };
 pub use repository::{KeyInfo, LockInfo, LockKind, Unlock, init};
 pub use restorer::{RestoreJob, RestoreReport, RestoreWarning};
-pub use scan::Source;
+pub use scan::{DatabaseSource, Databases, Source};
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
-pub use sqlite::{HostError, Quiesce, Quiesced};
+pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced};

@@ -35,6 +35,20 @@ pub const SMALL_BATCH_BYTES: u64 = 512 * KIB as u64;
 /// Steps of the walk that may wait for the thread that assembles: a bound for what small files cost beside their bytes.
 pub const ASSEMBLE_QUEUE_STEPS: usize = 256;
 
+/// The base of a database is cut into about this many chunks: their ids, some 35 bytes each, stand in the tree of every snapshot in which the
+/// database changed.
+pub const DATABASE_CHUNKS: u64 = 512;
+/// Shorter chunks than this would cost more by their names than they save.
+pub const DATABASE_CHUNK_BYTES_MIN: u32 = 64 * KIB as u32;
+/// A log is not written anew for the sake of fewer superseded pages than this.
+pub const DATABASE_DEAD_FRAMES_MIN: u32 = 32;
+/// Pages of a database are compared in pieces of this many bytes: a stop is noticed between two of them.
+pub const DATABASE_READ_BYTES: usize = MIB;
+/// Times the base of a database that keeps changing is stored again before its changes are kept in the log, however many they are.
+pub const DATABASE_BASE_ROUNDS_MAX: u32 = 3;
+/// Times a comparison lets a waiting writer go first and begins anew. Then the writer waits for the rest of one comparison.
+pub const DATABASE_YIELDS_MAX: u32 = 8;
+
 /// Sealed bytes on the phone's disk that the vault has not confirmed. Sealing waits when it is full.
 pub const SPOOL_BYTES_MAX: u64 = 64 * MIB as u64;
 /// Packs on their way to the vault at a time: two hide the latency of confirming, more only share the same link.

@@ -29,7 +29,7 @@ pub struct Quiesced {
 
 /// How the engine may read a database.
 #[derive(Debug, Clone)]
-pub(crate) enum Access {
+pub enum Access {
     /// The app has it open in this process, by any copy of SQLite.
     Own,
     /// Another process has. What is done is the same: the locks know no difference.

@@ -13,16 +13,13 @@
 //! - [`moment`]: from requests to [`View`]s, all of one moment in time;
 //! - [`view`]: pages out of the database file, overlaid by its log or by a journal that waits to be rolled back;
 //! - [`log`], [`index`], [`journal`]: what stands beside the database file, as it is found;
-//! - [`header`], [`wal`]: formats; [`synthesis`]: the log that a snapshot keeps.
-
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "what the snapshotter's capture of databases is built on"
-    )
-)]
+//! - [`header`], [`wal`]: formats;
+//!
+//! **Keeping** is done as a base and a log of the pages that differ from it:
+//!
+//! - [`page_hash`], [`segment`]: which pages changed;
+//! - [`plan`]: what is done about them;
+//! - [`synthesis`]: the log that a snapshot keeps.
 
 pub(crate) mod access;
 pub(crate) mod descriptors;
@@ -33,6 +30,9 @@ pub(crate) mod locks;
 pub(crate) mod log;
 pub(crate) mod moment;
 pub(crate) mod ofd;
+pub(crate) mod page_hash;
+pub(crate) mod plan;
+pub(crate) mod segment;
 pub(crate) mod synthesis;
 pub(crate) mod view;
 pub(crate) mod wal;
@@ -40,7 +40,8 @@ pub(crate) mod wal;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use access::{Access, Oddity, ReadError, Request};
-pub use access::{HostError, Quiesce, Quiesced};
+pub use access::{Access, HostError, Quiesce, Quiesced};
+pub(crate) use access::{Oddity, ReadError, Request};
+pub(crate) use descriptors::DatabaseFile;
 pub(crate) use moment::views;
 pub(crate) use view::View;

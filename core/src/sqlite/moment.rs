@@ -35,8 +35,11 @@ use crate::{
     limits::{DATABASE_LOCK_RETRY_MAX_MS, DATABASE_LOCK_RETRY_MS, DATABASE_LOCK_WAIT_MS, FILE_TIME_TICK_MS},
 };
 
-/// Looks at the ends of several logs before giving way to a writer for longer: between two transactions there is not much time.
-const LOOKS: u32 = 64;
+/// Looks at the ends of several logs, some microseconds each, before giving way to a writer for longer: an app that writes without a pause
+/// leaves little time between two transactions, and two looks must fall into it.
+const LOOKS: u32 = 4096;
+/// Looks between two offers to let other threads run.
+const LOOKS_IN_A_ROW: u32 = 64;
 
 /// Which of the requests failed, and why.
 #[derive(Debug)]
@@ -406,13 +409,17 @@ fn meet(entered: &mut [Entered<'_>]) -> Result<(), Failed> {
         return Ok(());
     }
     let mut last = Ok(());
-    for _ in 0..LOOKS {
+    for round in 1..=LOOKS {
         last = look(entered);
         match &last {
             Err(Failed {
                 error: ReadError::Busy(_),
                 ..
-            }) => thread::yield_now(),
+            }) if round % LOOKS_IN_A_ROW == 0 => thread::yield_now(),
+            Err(Failed {
+                error: ReadError::Busy(_),
+                ..
+            }) => std::hint::spin_loop(),
             _ => return last,
         }
     }

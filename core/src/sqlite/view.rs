@@ -52,6 +52,7 @@ pub(crate) struct View {
     was_contended: AtomicBool,
     watch: Option<Watch>,
     hold: Hold,
+    is_let_go: bool,
 }
 
 /// What keeps the pages from changing.
@@ -108,6 +109,7 @@ impl View {
             was_contended: AtomicBool::new(false),
             watch: parts.watch,
             hold: parts.hold,
+            is_let_go: false,
         };
         view.measure(opaque)?;
         view.check_watch()?;
@@ -223,6 +225,14 @@ impl View {
         }
     }
 
+    /// Ends the moment and releases every lock, but goes on reading: from now on pages may be of different moments, or torn, or zeros where
+    /// there is nothing any more.
+    pub(crate) fn let_go(&mut self) {
+        self.hold = Hold::Locks(Vec::new());
+        self.watch = None;
+        self.is_let_go = true;
+    }
+
     /// Whole pages, one after the other, from number `first` (counted from one) on. Runs that the file holds are one read each.
     /// `Busy`: the app opened the database anew and may have changed it since; what was read before is still right, but there is no more.
     pub(crate) fn read(&self, first: u32, buffer: &mut [u8]) -> Result<(), ReadError> {
@@ -241,7 +251,12 @@ impl View {
             }
             self.read_run(first, done, at, buffer)?;
             if let Some(log) = &self.log {
-                log.read_page(frame, &mut buffer[at * size..(at + 1) * size])?;
+                let page = &mut buffer[at * size..(at + 1) * size];
+                match log.read_page(frame, page) {
+                    // Cut off meanwhile.
+                    Err(_) if self.is_let_go => page.fill(0),
+                    read => read?,
+                }
             }
             done = at + 1;
         }
@@ -262,8 +277,8 @@ impl View {
 
     fn read_file(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
         match &self.rollback {
-            Some(rollback) => rollback.read_at(&self.file, buffer, offset),
-            None => Ok(read_or_zeros(&self.file, buffer, offset)?),
+            Some(rollback) if !self.is_let_go => rollback.read_at(&self.file, buffer, offset),
+            _ => Ok(read_or_zeros(&self.file, buffer, offset)?),
         }
     }
 
