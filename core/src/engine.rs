@@ -20,6 +20,7 @@ use crate::{
     events::{Event, Events, Meter, Progress},
     forget::{ForgetJob, ForgetReport, forget},
     format::{KeyId, MasterKey, RepositoryId, Snapshot, SnapshotId},
+    prune::{self, PruneJob, PruneParts, PrunePlan, PruneReport},
     repository::{
         self, KeyInfo, LockInfo, Repository, Spool, Unlock, list_snapshots, recover, remove_own_locks,
     },
@@ -30,7 +31,7 @@ use crate::{
     },
     scheduler::{SchedulerHandle, Work},
     snapshotter::{BackupJob, BackupReport, SnapshotterHandle, SnapshotterParts},
-    storage::{self, Address},
+    storage::{self, Address, Storage},
     uploader::{UploaderHandle, UploaderParts},
 };
 
@@ -66,6 +67,18 @@ struct Shared {
     state_dir: PathBuf,
 }
 
+impl Shared {
+    fn prune_parts<'a>(&'a self, cancel: &'a CancellationToken) -> PruneParts<'a> {
+        PruneParts {
+            repository: &self.repository,
+            catalog: &self.catalog,
+            state_dir: &self.state_dir,
+            meter: &self.meter,
+            cancel,
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Handles {
     scheduler: SchedulerHandle,
@@ -81,8 +94,13 @@ impl Engine {
 
     /// The same, with another idea of what time it is.
     pub fn open_with_clock(options: EngineOptions, clock: Arc<dyn Clock>) -> Result<Self> {
-        let state_lock = lock_state(&options.state_dir)?;
         let storage = storage::open(&options.vault)?;
+        Self::open_on(storage, options, clock)
+    }
+
+    /// The same, on a vault of another kind: the address in `options` is not asked.
+    pub fn open_on(storage: Arc<dyn Storage>, options: EngineOptions, clock: Arc<dyn Clock>) -> Result<Self> {
+        let state_lock = lock_state(&options.state_dir)?;
         let (cpu, cpu_threads) = CpuPool::start()?;
         let cancel = CancellationToken::new();
         let (host, ()) = Host::start(|| ())?;
@@ -172,6 +190,24 @@ impl Engine {
         let run =
             |shared: Arc<Shared>, _| async move { forget(&shared.repository, &shared.catalog, job).await };
         self.run(Work::Forget, CancellationToken::new(), run).await
+    }
+
+    /// Says what a prune would do, and does nothing. It reads the folders that it has not read before; cancelled, or with a bound on their
+    /// bytes, it goes on there next time.
+    pub async fn plan_prune(&self, job: PruneJob, stop: CancellationToken) -> Result<PrunePlan> {
+        let plan = move |shared: Arc<Shared>, cancel: CancellationToken| async move {
+            prune::plan(shared.prune_parts(&cancel), job).await
+        };
+        self.run(Work::Forget, stop, plan).await
+    }
+
+    /// Does what the plan says, as far as a fresh look at the vault allows it. Cancelling `stop` ends it soon, and what was done stays done:
+    /// plan anew to go on. `Kind::AccessDenied` where the vault does not let anything be deleted; then nothing was done.
+    pub async fn prune(&self, plan: PrunePlan, stop: CancellationToken) -> Result<PruneReport> {
+        let run = move |shared: Arc<Shared>, cancel: CancellationToken| async move {
+            prune::prune(shared.prune_parts(&cancel), plan).await
+        };
+        self.run(Work::Forget, stop, run).await
     }
 
     pub async fn keys(&self) -> Result<Vec<KeyInfo>> {

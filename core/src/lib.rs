@@ -14,6 +14,7 @@ mod events;
 mod forget;
 pub mod format;
 pub mod limits;
+mod prune;
 mod repository;
 mod restorer;
 pub mod retention;
@@ -32,6 +33,10 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Kind, Place, Result, Retry};
 pub use events::{Event, Phase, Progress};
 pub use forget::{ForgetJob, ForgetReport};
+pub use prune::{
+    BlobCount, InvalidMaxUnused, MaxUnused, PackAction, PackCount, PruneJob, PrunePlan, PruneReport,
+    PruneTotals, parse_bytes,
+};
 pub use repository::{KeyInfo, LockInfo, LockKind, Unlock, init};
 pub use restorer::{
     AcceptedDatabase, Accepts, ApplyOutcome, DatabaseFiles, Pending, PendingState, RestoreJob, RestoreReport,

@@ -2,6 +2,8 @@
 //!
 //! Together they bound what the engine holds in memory at a time, whatever the amount of data: the README says what was measured.
 
+use std::time::Duration;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -96,6 +98,18 @@ pub const CHECK_BATCH_BYTES: u64 = 4 * MIB as u64;
 pub const CHECK_FILES_IN_FLIGHT: usize = 3;
 /// SQLite's page cache for the check's own database.
 pub const CHECK_CACHE_KIB: usize = 16 * 1024;
+/// How long a pack stays after it was seen to be of no use, and again after no index names it any more: longer than any client may sleep in the
+/// middle of its work. Just short of a week, so that a weekly prune ends what the one before began.
+pub const PRUNE_GRACE: Duration = Duration::from_secs((7 * 24 - 1) * 60 * 60);
+/// Packs in a vault that is pruned: some 200 bytes each are held while it is decided what becomes of them. A terabyte in packs of 4 MiB.
+pub const PRUNE_PACKS_MAX: usize = 1 << 18;
+/// Bytes of new packs after which an index names them: what a stop or a kill can cost.
+pub const PRUNE_CHECKPOINT_BYTES: u64 = 16 * MIB as u64;
+/// Index files with fewer blobs than this are put together, where there are so many of them or where indexes are written anew anyway.
+pub const PRUNE_SMALL_INDEX_BLOBS: usize = INDEX_BLOBS_MAX / 5;
+pub const PRUNE_SMALL_INDEXES: usize = 8;
+/// A lock that is held for longer is written anew this often, as restic does; after half an hour others may remove it.
+pub const LOCK_REFRESH: Duration = Duration::from_secs(5 * 60);
 /// Folders inside folders that are followed. Each level holds a descriptor, of which a phone allows a process some hundreds.
 pub const TREE_DEPTH_MAX: usize = 200;
 

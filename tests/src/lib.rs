@@ -25,8 +25,10 @@
 )]
 
 pub mod compare;
+pub mod faulty;
 pub mod lifeboat_cli;
 pub mod process;
+pub mod pruning;
 pub mod restic;
 pub mod rng;
 pub mod scene;

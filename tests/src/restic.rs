@@ -120,6 +120,20 @@ impl Restic {
         self.run(["check", "--read-data"]).ok();
     }
 
+    /// The same where somebody's lock is in the way.
+    pub fn check_read_data_unlocked(&self) {
+        self.run(["check", "--no-lock", "--read-data"]).ok();
+    }
+
+    /// All blobs that the indexes name, as `type id`, sorted, each once.
+    pub fn blobs(&self) -> Vec<String> {
+        let listed = self.run(["list", "blobs", "--no-lock"]).ok().stdout;
+        let mut blobs: Vec<String> = listed.lines().map(str::to_owned).collect();
+        blobs.sort();
+        blobs.dedup();
+        blobs
+    }
+
     pub fn snapshots(&self) -> Vec<Value> {
         let list = self.run(["snapshots"]).ok().json();
         list.as_array().expect("a list of snapshots").clone()

@@ -1,6 +1,7 @@
 //! What can be typed. restic's names and letters, so that fingers and scripts that know it are at home.
 
 mod forget;
+mod prune;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use lifeboat::{
     retention::{SnapshotFilter, TagList},
     storage::Address,
 };
+pub(crate) use prune::PruneArgs;
 
 /// Backs folders and live SQLite databases up, end-to-end encrypted, into a repository that restic reads too.
 #[derive(Debug, Parser)]
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     },
     /// Forget snapshots, those that are named or by a policy
     Forget(ForgetArgs),
+    /// Give back the room of what no snapshot needs
+    Prune(PruneArgs),
     /// List, add and remove passwords
     #[command(subcommand)]
     Key(KeyCommand),

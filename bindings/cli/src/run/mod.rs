@@ -7,6 +7,7 @@ mod forget;
 mod init;
 mod key;
 mod ls;
+mod prune;
 mod restore;
 mod snapshots;
 mod unlock;
@@ -59,6 +60,10 @@ fn command(cli: Cli, out: &mut Output) -> Result<Code> {
             with_engine(common, out, async |session| check::run(session, read_data).await)
         }
         Command::Forget(args) => with_engine(common, out, async |session| forget::run(session, &args).await),
+        Command::Prune(args) => with_engine(common, out, async |session| {
+            prune::run(session, args.job(), args.plan).await
+        })
+        .map_err(Failure::that_goes_on),
         Command::Key(args) => with_engine(common, out, async |session| key::run(session, args).await),
         Command::Unlock { remove_all } => with_engine(common, out, async |session| {
             unlock::run(session, remove_all).await
