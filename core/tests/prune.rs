@@ -128,7 +128,7 @@ fn a_pack_is_marked_then_retired_then_deleted() {
     let job = RestoreJob {
         snapshot: "latest".into(),
         target: scene.dir.path().join("restored"),
-        include: vec![],
+        ..RestoreJob::default()
     };
     wait(engine.restore(job, token())).unwrap();
     engine.stop(STOP).unwrap();
