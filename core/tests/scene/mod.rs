@@ -68,6 +68,7 @@ impl Scene {
             vault: Address::Local(self.vault()),
             state_dir: self.state(),
             unlock: Unlock::Password(PASSWORD.to_owned().into()),
+            storage: Default::default(),
         }
     }
 
