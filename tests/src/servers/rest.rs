@@ -55,6 +55,8 @@ impl RestServer {
                 .arg(format!("127.0.0.1:{port}"))
                 .arg("--path")
                 .arg(dir.path().join("data"))
+                .arg("--log")
+                .arg(dir.path().join("requests"))
                 .arg("--htpasswd-file")
                 .arg(dir.path().join("users"));
             if options.append_only {
@@ -132,8 +134,9 @@ impl RestServer {
         self.process.signal(Signal::HUP);
     }
 
-    pub fn log(&self) -> String {
-        self.process.log()
+    /// A line for each request so far, with the version of HTTP it came by.
+    pub fn requests(&self) -> String {
+        fs::read_to_string(self.dir.path().join("requests")).expect("the log of requests")
     }
 }
 
