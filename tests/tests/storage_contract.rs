@@ -113,7 +113,10 @@ async fn rest_server_with_users_and_a_private_authority() {
     let server = rest_server_holds(options, 54).await;
     // Where it is offered, requests share a connection.
     let requests = server.requests();
-    assert!(requests.contains("HTTP/2.0") && !requests.contains("HTTP/1.1"), "{requests}");
+    assert!(
+        requests.contains("HTTP/2.0") && !requests.contains("HTTP/1.1"),
+        "{requests}"
+    );
 }
 
 #[tokio::test]

@@ -43,7 +43,9 @@ mod tests {
     use super::*;
     use crate::storage::{S3Address, S3Options};
 
-    fn page(body: &str) -> Result<(Vec<(FileId, u64)>, Option<String>)> {
+    type Page = (Vec<(FileId, u64)>, Option<String>);
+
+    fn page(body: &str) -> Result<Page> {
         let address: S3Address = "host/b/p".parse().unwrap();
         let target = Target::new(&address, &S3Options::default()).unwrap();
         let mut found = vec![];
