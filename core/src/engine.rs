@@ -31,7 +31,7 @@ use crate::{
     },
     scheduler::{SchedulerHandle, Work},
     snapshotter::{BackupJob, BackupReport, SnapshotterHandle, SnapshotterParts},
-    storage::{self, Address, Storage},
+    storage::{self, Address, Storage, StorageOptions},
     uploader::{UploaderHandle, UploaderParts},
 };
 
@@ -41,6 +41,8 @@ pub struct EngineOptions {
     /// The engine's own folder on this device: catalog and spool. One engine at a time; a folder serves one vault.
     pub state_dir: PathBuf,
     pub unlock: Unlock,
+    /// How the vault is reached; the default where its address says it all.
+    pub storage: StorageOptions,
 }
 
 /// A running engine: a few threads, one vault, one job at a time. Its calls may be awaited on any executor.
@@ -94,7 +96,7 @@ impl Engine {
 
     /// The same, with another idea of what time it is.
     pub fn open_with_clock(options: EngineOptions, clock: Arc<dyn Clock>) -> Result<Self> {
-        let storage = storage::open(&options.vault)?;
+        let storage = storage::open_with(&options.vault, &options.storage, clock.clone())?;
         Self::open_on(storage, options, clock)
     }
 

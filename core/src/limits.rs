@@ -118,6 +118,41 @@ pub const RACY_WINDOW_MS: u64 = 100;
 /// Times a file is read again because it changed meanwhile; then the last reading stands, and is reported.
 pub const CHANGED_WHILE_READ_RETRIES: u32 = 2;
 
+/// A connection that is not made within this is given up: a phone on a bad network needs a few seconds, a dead address all of them.
+pub const CONNECT_TIMEOUT_MS: u64 = 15 * 1000;
+/// A request ends when no byte has moved for this long, however long it takes in total. A host may ask for another.
+pub const STALL_TIMEOUT_MS: u64 = 30 * 1000;
+/// What was handed to the operating system may be on its way at this pace: 64 kbit/s. A request that waits for its end is given so long.
+pub const SLOWEST_LINK_BYTES_PER_S: u64 = 8 * KIB as u64;
+/// Bytes that an operating system takes for a connection before it has sent them.
+pub const SOCKET_BUFFER_BYTES_MAX: u64 = 4 * MIB as u64;
+/// Connections without a request are closed after this: servers and routers forget them at about a minute.
+pub const IDLE_CONNECTION_MS: u64 = 45 * 1000;
+/// Idle connections kept: uploads and reads that are under way together find theirs again.
+pub const IDLE_CONNECTIONS_MAX: usize = 4;
+/// A spooled pack is handed to its request in pieces of this size.
+pub const UPLOAD_CHUNK_BYTES: usize = 64 * KIB;
+/// The longest listing of a REST server, which sends it in one piece: some 90 bytes a file, so 350,000 packs.
+pub const LISTING_BYTES_MAX: u64 = 32 * MIB as u64;
+/// The longest page of an S3 listing: 1000 keys with their properties are some 400 KiB.
+pub const LISTING_PAGE_BYTES_MAX: u64 = 4 * MIB as u64;
+/// What is read of an answer that says why something failed.
+pub const REFUSAL_BYTES_MAX: u64 = 16 * KIB as u64;
+/// Times a read of the vault is tried before its error is handed on.
+pub const READ_ATTEMPTS_MAX: u32 = 5;
+/// The longest wait before the second attempt of a read; doubled each time. The wait itself is drawn between nothing and this.
+pub const READ_RETRY_DELAY_MS: u64 = 300;
+/// The longest that the doubling leads to.
+pub const READ_RETRY_DELAY_MS_MAX: u64 = 10 * 1000;
+/// A vault that asks for more patience than this gets it from the host, between two jobs: the error says how long.
+pub const READ_RETRY_AFTER_MS_MAX: u64 = 30 * 1000;
+/// A signed S3 request is valid for this long: longer than the slowest upload of a pack, short enough that a leaked one is soon worth nothing.
+pub const SIGNATURE_VALID_MS: u64 = 15 * 60 * 1000;
+/// Clocks that differ by more than this are held to be the reason of a refusal. S3 allows for a quarter of an hour.
+pub const CLOCK_SKEW_MS_MIN: u64 = 2 * 60 * 1000;
+/// Credentials that end within this are replaced before they are used: a request must not outlive them.
+pub const CREDENTIALS_MARGIN_MS: u64 = 60 * 1000;
+
 /// How long a read waits for a writer of the app's to let go of its database, in all. Longer, and a window of a few seconds is gone.
 pub const DATABASE_LOCK_WAIT_MS: u64 = 2000;
 /// The first wait for a lock, doubled each time; a writer needs about this long.

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     process::{Finished, Running, run, start},
     scene::{HOST, PASSWORD, utf8},
+    servers::Access,
 };
 
 /// What the exit codes mean. The same as restic's, where restic has one.
@@ -27,6 +28,8 @@ pub struct Lifeboat {
     vault: PathBuf,
     state: PathBuf,
     password: String,
+    /// What the vault needs beside its address: variables and options.
+    access: Access,
 }
 
 impl Lifeboat {
@@ -40,6 +43,14 @@ impl Lifeboat {
             vault: vault.to_owned(),
             state: state.to_owned(),
             password: PASSWORD.to_owned(),
+            access: Access::default(),
+        }
+    }
+
+    pub fn with_access(&self, access: &Access) -> Self {
+        Self {
+            access: access.clone(),
+            ..self.clone()
         }
     }
 
@@ -68,8 +79,10 @@ impl Lifeboat {
         command
             .env("LIFEBOAT_VAULT", &self.vault)
             .env("LIFEBOAT_PASSWORD", &self.password)
+            .envs(self.access.variables.clone())
             .arg("--state")
             .arg(&self.state)
+            .args(&self.access.options)
             .args(args);
         command
     }

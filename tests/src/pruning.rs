@@ -52,6 +52,7 @@ pub fn engine(storage: Arc<dyn Storage>, state: &Path, days: u64) -> Engine {
         vault: Address::Local("/nowhere".into()),
         state_dir: state.to_owned(),
         unlock: Unlock::Password(PASSWORD.to_owned().into()),
+        storage: Default::default(),
     };
     let clock = Ahead {
         real: SystemClock::default(),

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     process::{Finished, Running, run, start},
     scene::{HOST, PASSWORD, utf8},
+    servers::Access,
 };
 
 /// One restic program on one repository. Uses no cache: a cache would hide what the repository has lost.
@@ -21,6 +22,8 @@ pub struct Restic {
     password: String,
     /// Restic writes snapshot times, and counts days, in the zone of its `TZ`.
     zone: String,
+    /// What the repository needs beside its address: variables and options.
+    access: Access,
 }
 
 impl Restic {
@@ -43,6 +46,14 @@ impl Restic {
             repository: repository.to_owned(),
             password: PASSWORD.to_owned(),
             zone: "UTC".to_owned(),
+            access: Access::default(),
+        }
+    }
+
+    pub fn with_access(&self, access: &Access) -> Self {
+        Self {
+            access: access.clone(),
+            ..self.clone()
         }
     }
 
@@ -77,7 +88,9 @@ impl Restic {
             .env("RESTIC_REPOSITORY", &self.repository)
             .env("RESTIC_PASSWORD", &self.password)
             .env("TZ", &self.zone)
+            .envs(self.access.variables.clone())
             .args(["--no-cache", "--json"])
+            .args(&self.access.options)
             .args(args);
         command
     }

@@ -84,7 +84,11 @@ impl Failure {
                 "if that client is gone for good, `lifeboat unlock` removes its lock: half an hour after its last \
                  sign of life, or at once with --remove-all"
             }
-            Kind::AccessDenied => "see who owns the folder, and who may write there",
+            Kind::AccessDenied => {
+                "see who may write there: the folder's owner and mode, or the credentials (RESTIC_REST_USERNAME \
+                 and RESTIC_REST_PASSWORD, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+            }
+            Kind::WrongServer => "--cacert names a private authority's certificate",
             Kind::OutOfSpace(Place::State) => "--state puts the engine's folder on another disk",
             Kind::Damaged => "`lifeboat check --read-data` says what is hurt",
             Kind::Catalog => "the same command again makes a new catalog from the vault",

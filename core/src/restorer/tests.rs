@@ -137,6 +137,7 @@ impl Bench {
             vault: Address::Local(vault),
             state_dir: dir.path().join("state"),
             unlock: Unlock::MasterKey(key),
+            storage: Default::default(),
         });
         let job = BackupJob {
             sources: vec![Source {

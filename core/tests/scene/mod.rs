@@ -66,6 +66,7 @@ impl Scene {
             vault: Address::Local(self.vault()),
             state_dir: self.state(),
             unlock: Unlock::MasterKey(MasterKey::from_raw(&self.raw_key).unwrap()),
+            storage: Default::default(),
         }
     }
 

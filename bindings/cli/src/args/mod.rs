@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// Where the repository is: a folder
+    /// Where the repository is: a folder, rest:https://host/name/ or s3:host/bucket/prefix
     #[arg(
         short = 'r',
         long,
@@ -44,6 +44,13 @@ pub(crate) struct Common {
     /// each vault, below ~/.local/state/lifeboat]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    /// The certificates of the only authorities that may vouch for the vault, as PEM [default: those that
+    /// this system trusts]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// How the vault is reached, such as `s3.bucket-lookup=dns`; may be given several times
+    #[arg(short = 'o', long = "option", global = true, value_name = "KEY=VALUE")]
+    pub(crate) options: Vec<String>,
     /// For programs: JSON on standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,

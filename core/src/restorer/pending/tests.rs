@@ -137,6 +137,7 @@ impl Scene {
             vault: Address::Local(path_in(self, "vault")),
             state_dir: path_in(self, "state"),
             unlock,
+            storage: crate::storage::StorageOptions::default(),
         };
         Engine::open(options).unwrap()
     }
