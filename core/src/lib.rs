@@ -25,6 +25,7 @@ mod snapshotter;
 mod sqlite;
 pub mod storage;
 mod uploader;
+mod window;
 
 pub use browse::{Entries, Entry};
 pub use check::{CheckJob, CheckReport, Finding, Severity};
@@ -37,3 +38,6 @@ pub use restorer::{RestoreJob, RestoreReport, RestoreWarning};
 pub use scan::{DatabaseSource, Databases, Source};
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
 pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced};
+pub use window::{
+    Allowances, Budget, HandOff, LockPolicy, MoreToDo, NetworkClass, Outcome, Waiting, WakeHint,
+};

@@ -3,7 +3,7 @@
 mod address;
 mod local;
 
-use std::{ops::Range, path::PathBuf, sync::Arc};
+use std::{fmt, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -32,6 +32,24 @@ impl Body {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File { size, .. } => *size,
         }
+    }
+}
+
+/// A request that somebody else can send, with the file as its body: the operating system's own uploader.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedRequest {
+    /// `PUT` or `POST`.
+    pub method: &'static str,
+    /// May hold a signature: not for logs.
+    pub url: String,
+    /// May hold credentials: not for logs.
+    pub headers: Vec<(String, String)>,
+}
+
+impl fmt::Debug for SignedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let without_query = self.url.split('?').next().unwrap_or_default();
+        write!(f, "SignedRequest({} {without_query}…)", self.method)
     }
 }
 
@@ -68,6 +86,23 @@ pub trait Storage: Send + Sync + 'static {
     async fn put(&self, kind: FileType, id: &FileId, body: Body) -> Result<()>;
 
     async fn delete(&self, kind: FileType, id: &FileId) -> Result<()>;
+
+    /// A request that stores a file of `size` bytes, good for `expires` from now on, for whoever is not the engine. `None` where a vault cannot be
+    /// written to in that way.
+    async fn presign_put(
+        &self,
+        _kind: FileType,
+        _id: &FileId,
+        _size: u64,
+        _expires: Duration,
+    ) -> Result<Option<SignedRequest>> {
+        Ok(None)
+    }
+
+    /// A number that changes when the credentials do: what was refused with the old ones is tried again with the new.
+    fn credentials_version(&self) -> u64 {
+        0
+    }
 }
 
 /// Opens a vault by its address.
