@@ -9,6 +9,7 @@ mod ls;
 mod restore;
 mod snapshots;
 mod unlock;
+mod window;
 
 use clap::Parser;
 
