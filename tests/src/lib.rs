@@ -30,6 +30,7 @@ pub mod process;
 pub mod restic;
 pub mod rng;
 pub mod scene;
+pub mod soak;
 pub mod tree_gen;
 pub mod vault;
 
