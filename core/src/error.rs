@@ -114,6 +114,8 @@ struct Inner {
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+const GIVEN_UP: &str = "stopped; the same call goes on where this one ended";
+
 impl Error {
     pub fn new(kind: Kind, context: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
@@ -138,10 +140,12 @@ impl Error {
     }
 
     pub fn cancelled() -> Self {
-        Self::new(
-            Kind::Cancelled,
-            "stopped; the same call goes on where this one ended",
-        )
+        Self::new(Kind::Cancelled, GIVEN_UP)
+    }
+
+    /// Whether this is `cancelled`, and not something else that ended because of it.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.0.kind == Kind::Cancelled && self.0.context == GIVEN_UP
     }
 
     pub fn stopped() -> Self {
@@ -162,7 +166,7 @@ impl Error {
     }
 
     /// The same, with what the vault asked for.
-    pub(crate) fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
+    pub fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
         Self(Arc::new(Inner {
             kind: self.kind(),
             context: self.to_string(),

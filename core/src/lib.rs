@@ -26,6 +26,7 @@ mod snapshotter;
 mod sqlite;
 pub mod storage;
 mod uploader;
+mod window;
 
 pub use browse::{Entries, Entry};
 pub use check::{CheckJob, CheckReport, Finding, Severity};
@@ -45,3 +46,6 @@ pub use restorer::{
 pub use scan::{DatabaseSource, Databases, Source};
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
 pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced, inspect::Integrity};
+pub use window::{
+    Allowances, Budget, HandOff, LockPolicy, MoreToDo, NetworkClass, Outcome, Waiting, WakeHint,
+};

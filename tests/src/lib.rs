@@ -37,6 +37,7 @@ pub mod restic;
 pub mod rng;
 pub mod scene;
 pub mod servers;
+pub mod soak;
 pub mod tree_gen;
 pub mod vault;
 

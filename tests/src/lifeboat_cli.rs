@@ -19,6 +19,9 @@ pub mod exit {
     pub const NO_REPOSITORY: i32 = 10;
     pub const LOCKED: i32 = 11;
     pub const WRONG_PASSWORD: i32 = 12;
+    pub const MORE_TO_DO: i32 = 20;
+    pub const WAITING: i32 = 21;
+    pub const INTERRUPTED: i32 = 130;
 }
 
 /// The binary on one vault, with one state folder: two of these with different states are two installations.

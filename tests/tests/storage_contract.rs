@@ -389,7 +389,7 @@ async fn requests_can_be_handed_off() {
     let local = open(folder.path().to_str().unwrap(), &StorageOptions::default());
     let error = handed_off::request(
         &*local,
-        lifeboat::storage::HandOff::Get,
+        lifeboat::storage::HandOffDirection::Get,
         FileType::Pack,
         &FileId::of(b"x"),
     )
@@ -408,12 +408,12 @@ mod handed_off {
 
     use lifeboat::{
         format::{FileId, FileType},
-        storage::{HandOff, SignedRequest, Storage},
+        storage::{HandOffDirection, SignedRequest, Storage},
     };
 
     pub async fn request(
         storage: &dyn Storage,
-        direction: HandOff,
+        direction: HandOffDirection,
         kind: FileType,
         id: &FileId,
     ) -> lifeboat::Result<SignedRequest> {
@@ -423,11 +423,17 @@ mod handed_off {
     }
 
     pub async fn put(storage: &dyn Storage, kind: FileType, id: &FileId, bytes: &[u8]) -> String {
-        send(&request(storage, HandOff::Put, kind, id).await.unwrap(), bytes)
+        send(
+            &request(storage, HandOffDirection::Put, kind, id).await.unwrap(),
+            bytes,
+        )
     }
 
     pub async fn get(storage: &dyn Storage, kind: FileType, id: &FileId) -> String {
-        send(&request(storage, HandOff::Get, kind, id).await.unwrap(), b"")
+        send(
+            &request(storage, HandOffDirection::Get, kind, id).await.unwrap(),
+            b"",
+        )
     }
 
     /// The answer as it came.

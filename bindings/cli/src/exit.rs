@@ -15,6 +15,10 @@ pub(crate) enum Code {
     NoRepository = 10,
     Locked = 11,
     WrongPassword = 12,
+    /// A window ended before its backup.
+    MoreToDo = 20,
+    /// A window could do nothing before something else changes.
+    Waiting = 21,
     Interrupted = 130,
     /// As if SIGPIPE had ended it.
     ClosedPipe = 141,

@@ -293,3 +293,56 @@ fn what_is_staged_is_applied_confirmed_and_rolled_back_without_a_vault() {
     assert_eq!(fs::read(place.join("a.txt")).unwrap(), b"first");
     assert_eq!(fs::read_dir(&target).unwrap().count(), 1);
 }
+
+#[test]
+fn a_backup_in_windows_says_what_is_left_until_it_is_done() {
+    let bench = Bench::new();
+    let source = bench.source();
+    for n in 0..4 {
+        bench.fill(&format!("source/{n}.bin"), 2 << 20);
+    }
+    bench.ok(&["init"]);
+    let backup = |limit: &str| {
+        bench.run(&[
+            "--json",
+            "backup",
+            "--window",
+            "600",
+            "--limit-bytes",
+            limit,
+            &source,
+        ])
+    };
+    let last = |output| lines(&output).pop().unwrap();
+    let mut windows = 0;
+    let done = loop {
+        windows += 1;
+        let output = backup("3000000");
+        match code(&output) {
+            0 => break last(output),
+            20 => {
+                let outcome = last(output);
+                assert_eq!(outcome["outcome"], "more_to_do");
+                assert!(outcome["bytes"].is_u64() && outcome["networks"].is_array());
+            }
+            other => panic!("exit code {other}: {}", errors(&output)),
+        }
+        assert!(windows < 20, "does not converge");
+    };
+    assert_eq!(done["message_type"], "summary");
+    assert_eq!(done["files_new"], 6);
+    let nothing = backup("0");
+    assert_eq!(code(&nothing), 21);
+    assert_eq!(last(nothing)["reason"], "network");
+    let words = bench.run(&["backup", "--window", "0.01", &source]);
+    assert_eq!(code(&words), 21);
+    assert!(text(&words).starts_with("waiting: "), "{}", text(&words));
+    for wrong in [
+        ["backup", "--window", "-1", &source],
+        ["backup", "--window", "x", &source],
+    ] {
+        assert_eq!(code(&bench.run(&wrong)), 1);
+    }
+    assert_eq!(code(&bench.run(&["backup", "--limit-bytes", "1", &source])), 1);
+    bench.ok(&["check", "--read-data"]);
+}

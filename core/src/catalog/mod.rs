@@ -8,6 +8,7 @@ pub(crate) mod blobs;
 pub(crate) mod databases;
 pub(crate) mod files;
 pub(crate) mod packs;
+pub(crate) mod run;
 mod schema;
 pub(crate) mod vault;
 mod worker;

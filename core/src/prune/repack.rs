@@ -37,8 +37,8 @@ impl Pruner {
         actions: &[Option<PackAction>],
     ) -> Result<()> {
         let mut writers = Writers {
-            data: PackWriter::new(BlobType::Data),
-            tree: PackWriter::new(BlobType::Tree),
+            data: PackWriter::moving(BlobType::Data),
+            tree: PackWriter::moving(BlobType::Tree),
             closed: Vec::new(),
         };
         let mut unindexed = Vec::new();

@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
@@ -76,6 +77,12 @@ pub enum CredentialsError {
 #[async_trait]
 pub trait CredentialSource: Send + Sync + 'static {
     async fn credentials(&self, why: CredentialsWanted) -> Result<Credentials, CredentialsError>;
+
+    /// A number that changes when the credentials do, so that a backup which waits for others goes on at once. Zero where nobody can tell: then
+    /// it tries again every hour.
+    fn version(&self) -> u64 {
+        0
+    }
 }
 
 /// Those that never change.
@@ -83,6 +90,21 @@ pub trait CredentialSource: Send + Sync + 'static {
 impl CredentialSource for Credentials {
     async fn credentials(&self, _: CredentialsWanted) -> Result<Credentials, CredentialsError> {
         Ok(self.clone())
+    }
+
+    fn version(&self) -> u64 {
+        let mut hasher = Sha256::new();
+        let token = self.session_token.as_ref().map_or("", |token| token.as_str());
+        for part in [self.user.as_str(), self.secret.as_str(), token] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let hash: [u8; 32] = hasher.finalize().into();
+        // Never the one that stands for nothing.
+        hash.iter()
+            .take(8)
+            .fold(0, |number, &byte| number << 8 | u64::from(byte))
+            | 1
     }
 }
 
@@ -126,6 +148,10 @@ impl Keeper {
             clock,
             known: Mutex::new(None),
         }
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.source.as_ref().map_or(0, |source| source.version())
     }
 
     /// What a request is to be made with. `None` where nobody gives any.
@@ -259,7 +285,9 @@ mod tests {
         let keeper = Keeper::new(Some(fixed), Arc::new(SystemClock::default()));
         let known = keeper.current().await.unwrap();
         assert!(keeper.replacement(known.as_ref()).await.unwrap().is_none());
+        assert_ne!(keeper.version(), 0);
         let nobody = Keeper::new(None, Arc::new(SystemClock::default()));
+        assert_eq!(nobody.version(), 0);
         assert!(nobody.current().await.unwrap().is_none());
     }
 

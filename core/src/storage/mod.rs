@@ -95,7 +95,7 @@ pub trait Storage: Send + Sync + 'static {
     /// made for it. `Kind::Unsupported` where a vault is not reached by requests.
     async fn hand_off(
         &self,
-        _direction: HandOff,
+        _direction: HandOffDirection,
         _kind: FileType,
         _id: &FileId,
         _valid_for: Duration,
@@ -106,11 +106,16 @@ pub trait Storage: Send + Sync + 'static {
         );
         Err(Error::new(Kind::Unsupported, text))
     }
+
+    /// A number that changes when the credentials do: what was refused with the old ones is tried again with the new. Zero where nobody can tell.
+    fn credentials_version(&self) -> u64 {
+        0
+    }
 }
 
 /// Which way a file goes in a request that is handed off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HandOff {
+pub enum HandOffDirection {
     Put,
     Get,
 }

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
-    Body, CredentialSource, Credentials, HandOff, RestAddress, SignedRequest, Storage, StorageOptions,
+    Body, CredentialSource, Credentials, HandOffDirection, RestAddress, SignedRequest, Storage,
+    StorageOptions,
     credentials::{Keeper, Known},
     file_name,
     http::{
@@ -340,10 +341,14 @@ impl Storage for RestStorage {
         }
     }
 
+    fn credentials_version(&self) -> u64 {
+        self.keeper.version()
+    }
+
     /// The credentials go along in a header, and are good for as long as they are: `valid_for` is only what the caller may count on.
     async fn hand_off(
         &self,
-        direction: HandOff,
+        direction: HandOffDirection,
         kind: FileType,
         id: &FileId,
         valid_for: Duration,
@@ -360,11 +365,11 @@ impl Storage for RestStorage {
                 .map_or(expires_at, |at| at.min(expires_at));
         }
         let method = match direction {
-            HandOff::Put => {
+            HandOffDirection::Put => {
                 headers.push(("content-type".into(), "application/octet-stream".into()));
                 "POST"
             }
-            HandOff::Get => "GET",
+            HandOffDirection::Get => "GET",
         };
         Ok(SignedRequest {
             method,

@@ -4,7 +4,7 @@ use std::{future::Future, ops::Range, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Body, HandOff, SignedRequest, Storage};
+use super::{Body, HandOffDirection, SignedRequest, Storage};
 use crate::{
     error::{Error, Kind, Result},
     format::{FileId, FileType},
@@ -97,12 +97,16 @@ impl<S: Storage> Storage for Retrying<S> {
 
     async fn hand_off(
         &self,
-        direction: HandOff,
+        direction: HandOffDirection,
         kind: FileType,
         id: &FileId,
         valid_for: Duration,
     ) -> Result<SignedRequest> {
         self.inner.hand_off(direction, kind, id, valid_for).await
+    }
+
+    fn credentials_version(&self) -> u64 {
+        self.inner.credentials_version()
     }
 }
 

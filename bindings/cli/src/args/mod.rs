@@ -3,7 +3,7 @@
 mod forget;
 mod prune;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use forget::ForgetArgs;
@@ -128,6 +128,25 @@ pub(crate) struct BackupArgs {
     /// Read databases as if they were files like any other. Only for those that nothing has open
     #[arg(long)]
     pub(crate) no_databases: bool,
+    /// Work for so long only, and say what is left: the same command goes on from there. Exit code 20 where
+    /// there is more to do, 21 where something else must change first
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) window: Option<Duration>,
+    /// With --window: send and fetch no more than this
+    #[arg(long, value_name = "BYTES", requires = "window")]
+    pub(crate) limit_bytes: Option<u64>,
+    /// With --window: take no lock, since nobody else deletes from this vault
+    #[arg(long, requires = "window")]
+    pub(crate) no_lock: bool,
+}
+
+/// More than a moment, and within what a clock can count.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("give more than nothing".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

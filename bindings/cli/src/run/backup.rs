@@ -9,6 +9,7 @@ use std::{
 use lifeboat::{BackupJob, BackupReport, DatabaseAccess, Databases, Source};
 use serde_json::json;
 
+use super::window;
 use crate::{
     args::BackupArgs,
     exit::{Code, Result},
@@ -38,13 +39,28 @@ pub(super) async fn run(session: Session<'_>, args: BackupArgs) -> Result<Code> 
     let Session {
         engine, stop, out, ..
     } = session;
+    if let Some(deadline) = args.window {
+        let terms = window::Terms {
+            deadline,
+            limit_bytes: args.limit_bytes,
+            no_lock: args.no_lock,
+        };
+        let outcome = engine.run_window(job, terms.budget(stop.clone()));
+        let outcome = progress::watch(engine, out, Told::Events, outcome).await?;
+        return window::tell(outcome, started, out);
+    }
     let report = progress::watch(engine, out, Told::Events, engine.backup(job, stop.clone())).await??;
-    warn(&report, out)?;
+    done(&report, started, out)
+}
+
+/// Says what a backup did.
+pub(super) fn done(report: &BackupReport, started: Instant, out: &mut Output) -> Result<Code> {
+    warn(report, out)?;
     let took = started.elapsed();
     if out.is_json() {
-        out.document(&summary(&report, took.as_secs_f64()))?;
+        out.document(&summary(report, took.as_secs_f64()))?;
     } else {
-        print(&report, Span(took), out)?;
+        print(report, Span(took), out)?;
     }
     Ok(if report.unreadable_total > 0 {
         Code::Incomplete

@@ -11,6 +11,7 @@ mod prune;
 mod restore;
 mod snapshots;
 mod unlock;
+mod window;
 
 use clap::Parser;
 

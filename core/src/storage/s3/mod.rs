@@ -22,7 +22,7 @@ use self::{
     sign::{Operation, Target},
 };
 use super::{
-    Body, HandOff, S3Address, SignedRequest, Storage, StorageOptions,
+    Body, HandOffDirection, S3Address, SignedRequest, Storage, StorageOptions,
     credentials::{Keeper, Known},
     file_name,
     http::{
@@ -370,24 +370,28 @@ impl Storage for S3Storage {
         }
     }
 
+    fn credentials_version(&self) -> u64 {
+        self.keeper.version()
+    }
+
     /// Valid for `valid_for`, or until the credentials end. S3 allows for a week at most.
     async fn hand_off(
         &self,
-        direction: HandOff,
+        direction: HandOffDirection,
         kind: FileType,
         id: &FileId,
         valid_for: Duration,
     ) -> Result<SignedRequest> {
         let known = self.known().await?;
         let operation = match direction {
-            HandOff::Put => Operation::Put(kind, id),
-            HandOff::Get => Operation::Get(kind, id),
+            HandOffDirection::Put => Operation::Put(kind, id),
+            HandOffDirection::Get => Operation::Get(kind, id),
         };
         let at = self.server_time();
         let signed = self.target.sign(operation, &known.credentials, at, valid_for)?;
         let method = match direction {
-            HandOff::Put => "PUT",
-            HandOff::Get => "GET",
+            HandOffDirection::Put => "PUT",
+            HandOffDirection::Get => "GET",
         };
         let headers = signed.headers.iter().map(|(name, value)| {
             let value = value.to_str().unwrap_or_default().to_owned();
