@@ -6,6 +6,7 @@
 
 pub(crate) mod blobs;
 pub(crate) mod files;
+pub(crate) mod journal;
 pub(crate) mod packs;
 mod schema;
 pub(crate) mod vault;
@@ -14,7 +15,7 @@ mod worker;
 pub(crate) use blobs::Location;
 pub(crate) use files::{FileRow, Stat};
 pub(crate) use packs::{SealedPack, SpooledPack};
-pub(crate) use schema::remove as remove_database;
+pub(crate) use schema::{open_for_reading, remove as remove_database};
 pub(crate) use worker::{Catalog, CatalogThread};
 
 use crate::error::{Error, Kind, Place};
