@@ -57,10 +57,7 @@ pub(crate) fn with_engine(
     command: impl AsyncFnOnce(Session<'_>) -> Result<Code>,
 ) -> Result<Code> {
     let address = vault(common)?;
-    let state_dir = match &common.state {
-        Some(dir) => dir.clone(),
-        None => default_state_dir(&address)?,
-    };
+    let state_dir = state_dir(common)?;
     let password_file = common.password_file.clone();
     let engine_dir = state_dir.clone();
     let open = move || {
@@ -156,6 +153,14 @@ impl Signals {
             done = work => done.unwrap_or_else(|error| Err(Failure::here(format!("a defect: {error}")))),
             () = self.next() => Err(Failure::INTERRUPTED),
         }
+    }
+}
+
+/// The engine's own folder for the vault, whether it is there or not.
+pub(crate) fn state_dir(common: &Common) -> Result<PathBuf> {
+    match &common.state {
+        Some(dir) => Ok(dir.clone()),
+        None => default_state_dir(&vault(common)?),
     }
 }
 

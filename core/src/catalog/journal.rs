@@ -20,7 +20,12 @@ const POLICY: &str = "policy";
 const CONDITIONS: &str = "conditions";
 
 /// Writes one entry down, takes it into the history, and remembers the conditions.
-pub(crate) fn append(tx: &Transaction<'_>, now_ms: i64, conditions: &Conditions, entry: &Entry) -> Result<()> {
+pub(crate) fn append(
+    tx: &Transaction<'_>,
+    now_ms: i64,
+    conditions: &Conditions,
+    entry: &Entry,
+) -> Result<()> {
     let mut history = history(tx)?.unwrap_or_else(|| History::begin(0, now_ms));
     for notice in history.notices(now_ms, conditions) {
         history.apply(now_ms, conditions, &notice);
@@ -75,7 +80,12 @@ pub(crate) fn rows(connection: &Connection) -> Result<Vec<Row>> {
         let (no, at_ms, until_ms, entry) = row.map_err(sql_error)?;
         // An entry of another version of the engine says nothing to this one.
         if let Ok(entry) = serde_json::from_str(&entry) {
-            found.push(Row { no, at_ms, until_ms, entry });
+            found.push(Row {
+                no,
+                at_ms,
+                until_ms,
+                entry,
+            });
         }
     }
     Ok(found)
@@ -104,9 +114,11 @@ fn add(tx: &Transaction<'_>, now_ms: i64, entry: &Entry) -> Result<()> {
     let text = json(entry)?;
     if let Entry::Waited(waited) = entry {
         let last: Option<(i64, String)> = tx
-            .query_row("SELECT no, entry FROM journal ORDER BY no DESC LIMIT 1", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
+            .query_row(
+                "SELECT no, entry FROM journal ORDER BY no DESC LIMIT 1",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
             .optional()
             .map_err(sql_error)?;
         let same = last.filter(|(_, last)| {
@@ -114,13 +126,19 @@ fn add(tx: &Transaction<'_>, now_ms: i64, entry: &Entry) -> Result<()> {
             matches!(last, Ok(Entry::Waited(last)) if last.due == waited.due && last.reasons == waited.reasons)
         });
         if let Some((no, _)) = same {
-            tx.execute("UPDATE journal SET until_ms = ?2, entry = ?3 WHERE no = ?1", params![no, now_ms, text])
-                .map_err(sql_error)?;
+            tx.execute(
+                "UPDATE journal SET until_ms = ?2, entry = ?3 WHERE no = ?1",
+                params![no, now_ms, text],
+            )
+            .map_err(sql_error)?;
             return Ok(());
         }
     }
-    tx.execute("INSERT INTO journal (at_ms, until_ms, entry) VALUES (?1, ?1, ?2)", params![now_ms, text])
-        .map_err(sql_error)?;
+    tx.execute(
+        "INSERT INTO journal (at_ms, until_ms, entry) VALUES (?1, ?1, ?2)",
+        params![now_ms, text],
+    )
+    .map_err(sql_error)?;
     Ok(())
 }
 
@@ -141,7 +159,9 @@ fn fold(tx: &Transaction<'_>) -> Result<()> {
         return Ok(());
     }
     for (at_ms, entry) in dropped {
-        let Ok(entry) = serde_json::from_str::<Entry>(&entry) else { continue };
+        let Ok(entry) = serde_json::from_str::<Entry>(&entry) else {
+            continue;
+        };
         for (code, bytes) in entry.counted() {
             tx.execute(
                 "INSERT INTO journal_counts VALUES (?1, ?2, 1, ?3)
@@ -239,34 +259,53 @@ mod tests {
         let conditions = Conditions::default();
         let entries = |at: i64| {
             let class = NetworkClass::Metered;
-            let grant = Grant { time_ms: 1, class: Some(class), bytes: Some(10) };
+            let grant = Grant {
+                time_ms: 1,
+                class: Some(class),
+                bytes: Some(10),
+            };
             let closed = Closed {
-                end: if at % 2 == 0 { Reason::TimeUp } else { Reason::VaultUnreachable },
+                end: if at % 2 == 0 {
+                    Reason::TimeUp
+                } else {
+                    Reason::VaultUnreachable
+                },
                 spent: vec![(class, 3)],
                 confirmed: 0,
                 requests: 1,
                 finished: false,
                 published: None,
             };
-            [Entry::Opened { task: Task::Resume, grant }, Entry::Closed(closed)]
+            [
+                Entry::Opened {
+                    task: Task::Resume,
+                    grant,
+                },
+                Entry::Closed(closed),
+            ]
         };
-        let all: Vec<(i64, Entry)> =
-            (0..windows).flat_map(|at| entries(at).map(|entry| (at * 3_600_000, entry))).collect();
+        let all: Vec<(i64, Entry)> = (0..windows)
+            .flat_map(|at| entries(at).map(|entry| (at * 3_600_000, entry)))
+            .collect();
         for (at, entry) in &all {
             expected.apply(*at, &conditions, entry);
         }
         catalog
             .write_blocking(move |tx| {
-                all.iter().try_for_each(|(at, entry)| append(tx, *at, &Conditions::default(), entry))
+                all.iter()
+                    .try_for_each(|(at, entry)| append(tx, *at, &Conditions::default(), entry))
             })
             .unwrap();
-        let (kept, counted, history) =
-            catalog.read_blocking(|c| Ok((rows(c)?, counts(c)?, history(c)?.unwrap()))).unwrap();
+        let (kept, counted, history) = catalog
+            .read_blocking(|c| Ok((rows(c)?, counts(c)?, history(c)?.unwrap())))
+            .unwrap();
         assert_eq!(kept.len(), limits::JOURNAL_ROWS_MAX);
         assert_eq!(history, expected);
         let sum = |code: &str| -> (i64, i64) {
             let these = counted.iter().filter(|counted| counted.code == code);
-            these.fold((0, 0), |sum, counted| (sum.0 + counted.number, sum.1 + counted.bytes))
+            these.fold((0, 0), |sum, counted| {
+                (sum.0 + counted.number, sum.1 + counted.bytes)
+            })
         };
         assert_eq!(sum("time-up").0 + sum("vault-unreachable").0, windows / 2);
         assert_eq!(sum("time-up").1, windows / 4 * 3);
@@ -277,7 +316,10 @@ mod tests {
     fn a_policy_and_a_history_survive_the_process() {
         let dir = tempfile::tempdir().unwrap();
         let (catalog, thread, _) = Catalog::start(&dir.path().join("catalog.db")).unwrap();
-        let policy = Policy { fresh_minutes: 77, ..Policy::default() };
+        let policy = Policy {
+            fresh_minutes: 77,
+            ..Policy::default()
+        };
         let stored = policy.clone();
         catalog
             .write_blocking(move |tx| {
@@ -289,7 +331,9 @@ mod tests {
         drop(catalog);
         thread.join();
         let catalog = self::catalog(dir.path());
-        let read = catalog.read_blocking(|c| Ok((self::policy(c)?, history(c)?))).unwrap();
+        let read = catalog
+            .read_blocking(|c| Ok((self::policy(c)?, history(c)?)))
+            .unwrap();
         assert_eq!(read.0, Some(policy));
         assert_eq!(read.1, Some(History::begin(99, 5)));
     }

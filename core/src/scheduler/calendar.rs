@@ -26,7 +26,10 @@ impl Local {
     /// The zone that the host named, or else the last that was known. `None` where neither is a zone.
     pub(crate) fn known(conditions: &Conditions, last: Option<&str>) -> Option<Self> {
         let named = [conditions.time_zone.as_deref(), last];
-        let mut zones = named.into_iter().flatten().filter_map(|name| TimeZone::get(name).ok());
+        let mut zones = named
+            .into_iter()
+            .flatten()
+            .filter_map(|name| TimeZone::get(name).ok());
         zones.next().map(Self)
     }
 
@@ -175,26 +178,56 @@ mod tests {
     #[test]
     fn days_are_those_of_the_zone_also_when_the_clocks_change() {
         // 23 hours long, then 25.
-        for (day, hours) in [("2026-03-29T00:30:00+01:00", 23), ("2026-10-25T00:30:00+02:00", 25)] {
+        for (day, hours) in [
+            ("2026-03-29T00:30:00+01:00", 23),
+            ("2026-10-25T00:30:00+02:00", 25),
+        ] {
             let day = berlin().day(ms(day));
             let length = berlin().next_day_ms(day) - berlin().next_day_ms(day - 1);
             assert_eq!(length, hours * 3_600_000);
         }
         assert_eq!(Local::utc().day(0), 0);
-        assert_eq!(berlin().day(ms("2026-01-01T23:30:00Z")), Local::utc().day(ms("2026-01-02T00:00:00Z")));
+        assert_eq!(
+            berlin().day(ms("2026-01-01T23:30:00Z")),
+            Local::utc().day(ms("2026-01-02T00:00:00Z"))
+        );
     }
 
     #[test]
     fn months_begin_on_their_day() {
         let day = |text: &str| Local::utc().day(ms(text));
         for (today, begins_on, start, next) in [
-            ("2026-03-01T00:00:00Z", 1, "2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z"),
-            ("2026-03-14T09:00:00Z", 15, "2026-02-15T00:00:00Z", "2026-03-15T00:00:00Z"),
-            ("2026-01-02T09:00:00Z", 28, "2025-12-28T00:00:00Z", "2026-01-28T00:00:00Z"),
-            ("2028-02-29T09:00:00Z", 1, "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
+            (
+                "2026-03-01T00:00:00Z",
+                1,
+                "2026-03-01T00:00:00Z",
+                "2026-04-01T00:00:00Z",
+            ),
+            (
+                "2026-03-14T09:00:00Z",
+                15,
+                "2026-02-15T00:00:00Z",
+                "2026-03-15T00:00:00Z",
+            ),
+            (
+                "2026-01-02T09:00:00Z",
+                28,
+                "2025-12-28T00:00:00Z",
+                "2026-01-28T00:00:00Z",
+            ),
+            (
+                "2028-02-29T09:00:00Z",
+                1,
+                "2028-02-01T00:00:00Z",
+                "2028-03-01T00:00:00Z",
+            ),
         ] {
             assert_eq!(Local::month_start(day(today), begins_on), day(start), "{today}");
-            assert_eq!(Local::utc().next_month_ms(day(today), begins_on), ms(next), "{today}");
+            assert_eq!(
+                Local::utc().next_month_ms(day(today), begins_on),
+                ms(next),
+                "{today}"
+            );
         }
     }
 
@@ -202,8 +235,14 @@ mod tests {
     fn quiet_hours_end_once_whatever_the_clocks_do() {
         let night = quiet("22:00", "06:00");
         let at = ms("2026-06-01T23:00:00+02:00");
-        assert_eq!(berlin().quiet_until_ms(&night, at), Some(ms("2026-06-02T06:00:00+02:00")));
-        assert_eq!(berlin().quiet_until_ms(&night, ms("2026-06-02T06:00:00+02:00")), None);
+        assert_eq!(
+            berlin().quiet_until_ms(&night, at),
+            Some(ms("2026-06-02T06:00:00+02:00"))
+        );
+        assert_eq!(
+            berlin().quiet_until_ms(&night, ms("2026-06-02T06:00:00+02:00")),
+            None
+        );
         // The hour from two to three comes twice; the second half past two ends the second stretch.
         let short = quiet("01:00", "02:30");
         let first = berlin().quiet_until_ms(&short, ms("2026-10-25T01:30:00+02:00"));
@@ -211,8 +250,14 @@ mod tests {
         let second = berlin().quiet_until_ms(&short, ms("2026-10-25T02:10:00+01:00"));
         assert_eq!(second, Some(ms("2026-10-25T02:30:00+01:00")));
         // Half past two does not exist on this day.
-        let gap = berlin().quiet_until_ms(&short, ms("2026-03-29T01:30:00+01:00")).unwrap();
-        assert_eq!(gap, ms("2026-03-29T03:00:00+02:00"), "the clocks leave the quiet hours at three");
+        let gap = berlin()
+            .quiet_until_ms(&short, ms("2026-03-29T01:30:00+01:00"))
+            .unwrap();
+        assert_eq!(
+            gap,
+            ms("2026-03-29T03:00:00+02:00"),
+            "the clocks leave the quiet hours at three"
+        );
     }
 
     #[test]
@@ -220,7 +265,10 @@ mod tests {
         let mut both = quiet("22:00", "02:00");
         both.quiet.extend(quiet("02:00", "06:00").quiet);
         let at = ms("2026-06-01T23:00:00Z");
-        assert_eq!(Local::utc().quiet_until_ms(&both, at), Some(ms("2026-06-02T06:00:00Z")));
+        assert_eq!(
+            Local::utc().quiet_until_ms(&both, at),
+            Some(ms("2026-06-02T06:00:00Z"))
+        );
     }
 
     #[test]
@@ -240,7 +288,10 @@ mod tests {
             assert_eq!(place, spread(install, 7, 1000));
             counts[(place / 100) as usize] += 1;
         }
-        assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+        assert!(
+            counts.iter().all(|count| (900..1100).contains(count)),
+            "{counts:?}"
+        );
         assert_eq!(spread(5, 5, 0), 0);
     }
 }

@@ -186,7 +186,10 @@ impl<'a> View<'a> {
         if failures.count == 0 || (about_network && other_network) {
             return None;
         }
-        let longest = self.policy.due_ms().clamp(limits::BACKOFF_FIRST_MS, limits::BACKOFF_MAX_MS);
+        let longest = self
+            .policy
+            .due_ms()
+            .clamp(limits::BACKOFF_FIRST_MS, limits::BACKOFF_MAX_MS);
         let doubled = limits::BACKOFF_FIRST_MS << (failures.count - 1).min(10);
         let delay = doubled.min(longest);
         // After an outage of the vault, a fleet comes back over a quarter of the wait.
@@ -198,7 +201,11 @@ impl<'a> View<'a> {
     fn wait_for_network(&self, task: Task, waits: &mut Vec<Wait>) {
         let network = self.conditions.network;
         let Some(class) = network.class() else {
-            let reason = if network == Network::Offline { Reason::Offline } else { Reason::NetworkUnknown };
+            let reason = if network == Network::Offline {
+                Reason::Offline
+            } else {
+                Reason::NetworkUnknown
+            };
             waits.push(by_others(reason));
             return;
         };
@@ -215,7 +222,10 @@ impl<'a> View<'a> {
             Use::WhenLate | Use::Always => {}
         }
         if self.day_left(class) == Some(0) {
-            waits.push(by_time(Reason::DayAllowanceUsed, self.local.next_day_ms(self.today)));
+            waits.push(by_time(
+                Reason::DayAllowanceUsed,
+                self.local.next_day_ms(self.today),
+            ));
         }
         if self.month_left(class) == Some(0) {
             waits.push(by_time(Reason::MonthAllowanceUsed, self.next_month_ms()));
@@ -223,7 +233,8 @@ impl<'a> View<'a> {
     }
 
     fn next_month_ms(&self) -> i64 {
-        self.local.next_month_ms(self.today, self.policy.network.month_begins_on)
+        self.local
+            .next_month_ms(self.today, self.policy.network.month_begins_on)
     }
 
     fn day_left(&self, class: NetworkClass) -> Option<u64> {
@@ -258,10 +269,25 @@ impl<'a> View<'a> {
 
     fn wait_for_power(&self, waits: &mut Vec<Wait>) {
         let (rules, conditions) = (&self.policy.power, self.conditions);
-        self.wish(rules.charging, conditions.charging, [Reason::NotCharging, Reason::ChargingUnknown], waits);
-        self.wish(rules.idle, conditions.idle, [Reason::NotIdle, Reason::IdleUnknown], waits);
+        self.wish(
+            rules.charging,
+            conditions.charging,
+            [Reason::NotCharging, Reason::ChargingUnknown],
+            waits,
+        );
+        self.wish(
+            rules.idle,
+            conditions.idle,
+            [Reason::NotIdle, Reason::IdleUnknown],
+            waits,
+        );
         let low_power = conditions.low_power_mode == Known::Yes;
-        self.wish(rules.normal_power_mode, Known::from(!low_power), [Reason::LowPowerMode; 2], waits);
+        self.wish(
+            rules.normal_power_mode,
+            Known::from(!low_power),
+            [Reason::LowPowerMode; 2],
+            waits,
+        );
         let floor = rules.battery_floor_percent;
         if conditions.charging != Known::Yes && !conditions.asked && floor > 0 {
             match conditions.battery_percent {
@@ -270,7 +296,11 @@ impl<'a> View<'a> {
                 Some(_) | None => {}
             }
         }
-        let hottest = if conditions.asked { rules.hottest.max(Thermal::Serious) } else { rules.hottest };
+        let hottest = if conditions.asked {
+            rules.hottest.max(Thermal::Serious)
+        } else {
+            rules.hottest
+        };
         if conditions.thermal.is_some_and(|thermal| thermal > hottest) {
             waits.push(by_others(Reason::TooHot));
         }
@@ -278,14 +308,22 @@ impl<'a> View<'a> {
 
     fn wait_for_phone(&self, waits: &mut Vec<Wait>) {
         let conditions = self.conditions;
-        if conditions.free_bytes.is_some_and(|free| free < self.policy.free_space_reserve_bytes) {
+        if conditions
+            .free_bytes
+            .is_some_and(|free| free < self.policy.free_space_reserve_bytes)
+        {
             waits.push(by_others(Reason::StorageLow));
         }
         let unlocked = match conditions.locked {
             Known::Unknown => Known::Unknown,
             locked => Known::from(locked == Known::No),
         };
-        self.wish(self.policy.when_locked, unlocked, [Reason::Locked, Reason::LockUnknown], waits);
+        self.wish(
+            self.policy.when_locked,
+            unlocked,
+            [Reason::Locked, Reason::LockUnknown],
+            waits,
+        );
         let least_ms = u64::from(self.policy.window.least_seconds) * 1000 + limits::WINDOW_MARGIN_MS;
         if conditions.window_left_ms.is_some_and(|left| left < least_ms) {
             waits.push(by_others(Reason::WindowTooShort));
@@ -312,15 +350,25 @@ impl<'a> View<'a> {
         let unknown = [
             (conditions.thermal.is_none(), Reason::ThermalUnknown),
             (conditions.free_bytes.is_none(), Reason::StorageUnknown),
-            (conditions.low_power_mode == Known::Unknown, Reason::LowPowerUnknown),
+            (
+                conditions.low_power_mode == Known::Unknown,
+                Reason::LowPowerUnknown,
+            ),
             (!self.zone_known, Reason::TimeZoneUnknown),
         ];
-        unknown.into_iter().filter(|(unknown, _)| *unknown).map(|(_, reason)| reason).collect()
+        unknown
+            .into_iter()
+            .filter(|(unknown, _)| *unknown)
+            .map(|(_, reason)| reason)
+            .collect()
     }
 
     /// What a window may spend on a task that nothing is in the way of.
     fn grant(&self, task: Task) -> Grant {
-        let careful = self.cautions().iter().any(|caution| *caution != Reason::TimeZoneUnknown);
+        let careful = self
+            .cautions()
+            .iter()
+            .any(|caution| *caution != Reason::TimeZoneUnknown);
         let mut time_ms = u64::from(self.policy.window.most_seconds) * 1000;
         if careful && !self.conditions.asked {
             time_ms = time_ms.min(limits::CAUTIOUS_WINDOW_MS);
@@ -331,7 +379,11 @@ impl<'a> View<'a> {
         let class = self.conditions.network.class();
         Grant {
             time_ms,
-            class: if task.is_backup() { class } else { Some(NetworkClass::Unmetered) },
+            class: if task.is_backup() {
+                class
+            } else {
+                Some(NetworkClass::Unmetered)
+            },
             bytes: class.and_then(|class| self.left(class)),
         }
     }

@@ -34,10 +34,14 @@ pub struct Journal {
 impl Journal {
     /// Reads the journal in an engine's own folder. `None` if there is none.
     pub fn read(state_dir: &Path) -> Result<Option<Self>> {
-        let Some(mut connection) = open_for_reading(&state_dir.join("catalog.db"))? else { return Ok(None) };
+        let Some(mut connection) = open_for_reading(&state_dir.join("catalog.db"))? else {
+            return Ok(None);
+        };
         // One transaction: rows and history are of the same moment.
         let tx = connection.transaction().map_err(crate::catalog::sql_error)?;
-        let Some(history) = journal::history(&tx)? else { return Ok(None) };
+        let Some(history) = journal::history(&tx)? else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             history,
             policy: journal::policy(&tx)?.unwrap_or_default(),
@@ -97,9 +101,14 @@ impl<'a> Diary<'a> {
     /// Keeps a policy from now on. Refused if it could never run.
     pub async fn set_policy(&self, policy: Policy) -> Result<()> {
         if let Some(problem) = policy.problems().into_iter().next() {
-            return Err(Error::new(Kind::InvalidInput, format!("the policy cannot be used: {problem}")));
+            return Err(Error::new(
+                Kind::InvalidInput,
+                format!("the policy cannot be used: {problem}"),
+            ));
         }
-        self.catalog.write(move |tx| journal::set_policy(tx, &policy)).await
+        self.catalog
+            .write(move |tx| journal::set_policy(tx, &policy))
+            .await
     }
 
     /// Decides, and writes down what was decided: the window if something is to run, the reasons if not. Also raises or ends the alarm about the age of the
@@ -126,7 +135,9 @@ impl<'a> Diary<'a> {
 
     /// Writes anything else down.
     pub async fn notice(&self, now_ms: i64, conditions: Conditions, entry: Entry) -> Result<()> {
-        self.catalog.write(move |tx| journal::append(tx, now_ms, &conditions, &entry)).await
+        self.catalog
+            .write(move |tx| journal::append(tx, now_ms, &conditions, &entry))
+            .await
     }
 
     pub async fn journal(&self) -> Result<Journal> {

@@ -137,7 +137,13 @@ pub fn alarm(now_ms: i64, policy: &Policy, history: &History) -> Option<Reason> 
     }
 }
 
-pub fn status(now_ms: i64, policy: &Policy, conditions: &Conditions, history: &History, rows: &[Row]) -> Status {
+pub fn status(
+    now_ms: i64,
+    policy: &Policy,
+    conditions: &Conditions,
+    history: &History,
+    rows: &[Row],
+) -> Status {
     let decision = decide(now_ms, policy, conditions, history);
     Status {
         freshness: staleness(now_ms, policy, history),
@@ -146,7 +152,10 @@ pub fn status(now_ms: i64, policy: &Policy, conditions: &Conditions, history: &H
         runs: running(&decision.verdict),
         waits: decision.waits.first().map(|wait| wait.reason),
         next_ms: decision.wakes.iter().map(|wake| wake.earliest_ms).min(),
-        last_end: windows(rows, rows.len()).into_iter().find_map(|window| window.ended).map(|(_, closed)| closed.end),
+        last_end: windows(rows, rows.len())
+            .into_iter()
+            .find_map(|window| window.ended)
+            .map(|(_, closed)| closed.end),
     }
 }
 
@@ -182,7 +191,9 @@ pub fn explain_now(
         newest: history.newest,
         age_ms: history.age_ms(now_ms),
         freshness: staleness(now_ms, policy, history),
-        backed_off: (history.failures.count > 0).then_some(history.failures.reason).flatten(),
+        backed_off: (history.failures.count > 0)
+            .then_some(history.failures.reason)
+            .flatten(),
         wakes: decision.wakes,
         advice: Vec::new(),
     };
@@ -192,7 +203,10 @@ pub fn explain_now(
 
 /// Explains a past moment from what was written down then, and from what was learnt later of how that ended.
 pub fn explain_at(at_ms: i64, policy: &Policy, rows: &[Row]) -> Explanation {
-    let until_then = rows.iter().rposition(|row| row.at_ms <= at_ms).map_or(0, |last| last + 1);
+    let until_then = rows
+        .iter()
+        .rposition(|row| row.at_ms <= at_ms)
+        .map_or(0, |last| last + 1);
     let before = &rows[..until_then];
     let history = replay(before);
     let windows: Vec<WindowTold> = windows(rows, until_then);
@@ -223,7 +237,9 @@ pub fn explain_at(at_ms: i64, policy: &Policy, rows: &[Row]) -> Explanation {
         newest: history.newest,
         age_ms: history.age_ms(at_ms),
         freshness: staleness(at_ms, policy, &history),
-        backed_off: (history.failures.count > 0).then_some(history.failures.reason).flatten(),
+        backed_off: (history.failures.count > 0)
+            .then_some(history.failures.reason)
+            .flatten(),
         wakes: Vec::new(),
         advice: Vec::new(),
     };
@@ -235,11 +251,21 @@ impl Explanation {
     /// Every reason that this explanation gives.
     pub fn reasons(&self) -> Vec<Reason> {
         let blocks = self.blocks.iter().map(|block| block.reason);
-        let last = self.windows.first().and_then(|window| window.ended.as_ref()).map(|(_, closed)| closed.end);
+        let last = self
+            .windows
+            .first()
+            .and_then(|window| window.ended.as_ref())
+            .map(|(_, closed)| closed.end);
         let gap = self.gap.map(|gap| gap.reason);
         let stale = (self.freshness == Freshness::Stale).then_some(Reason::Stale);
         let mut reasons: Vec<Reason> = stale.into_iter().chain(blocks).collect();
-        reasons.extend(self.backed_off.into_iter().chain(last).chain(gap).chain(self.cautions.iter().copied()));
+        reasons.extend(
+            self.backed_off
+                .into_iter()
+                .chain(last)
+                .chain(gap)
+                .chain(self.cautions.iter().copied()),
+        );
         reasons
     }
 
@@ -307,7 +333,10 @@ fn windows(rows: &[Row], until: usize) -> Vec<WindowTold> {
 /// The gap that lasts, or the last one there was.
 fn last_gap(rows: &[Row], now_ms: i64, policy: &Policy) -> Option<Gap> {
     let found = gaps(rows, policy);
-    if let Some(gap) = found.iter().rev().find(|gap| gap.until_ms.is_none_or(|until| until >= now_ms - policy.fresh_ms())) {
+    if let Some(gap) = found.iter().rev().find(|gap| {
+        gap.until_ms
+            .is_none_or(|until| until >= now_ms - policy.fresh_ms())
+    }) {
         return Some(*gap);
     }
     let last = rows.last()?;
@@ -374,8 +403,12 @@ fn why_silent(started: Option<&Started>, boot: Option<u64>, standing: Standing) 
         _ => standing,
     };
     match started {
-        Some(started) if started.last_exit == Some(Exit::ForceStop) => Reason::ForceStopped,
-        Some(started) if boot.is_some() && started.boot.is_some() && started.boot != boot => Reason::PoweredOff,
+        Some(started) if started.force_stopped || started.last_exit == Some(Exit::ForceStop) => {
+            Reason::ForceStopped
+        }
+        Some(started) if boot.is_some() && started.boot.is_some() && started.boot != boot => {
+            Reason::PoweredOff
+        }
         _ => match standing {
             Standing::Off => Reason::BackgroundOff,
             Standing::Rare | Standing::Restricted => Reason::LowStanding,

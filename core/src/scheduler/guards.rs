@@ -32,13 +32,19 @@ pub enum Newborn {
 /// Compares what a backup holds with the last confirmed snapshot. `held` is the guard as it is: what is suspected stays so until it is confirmed, or the data
 /// is back.
 pub fn newborn(confirmed: Option<Complete>, files: u64, bytes: u64, held: bool) -> Newborn {
-    let Some(last) = confirmed else { return Newborn::Plain };
+    let Some(last) = confirmed else {
+        return Newborn::Plain;
+    };
     let worth_asking = last.files >= FILES_WORTH_ASKING || last.bytes >= BYTES_WORTH_ASKING;
     // An eighth of the way back is not back: a guard that holds wants half.
     let fraction = if held { FRACTION / 2 } else { FRACTION };
     let few_files = files.saturating_mul(fraction) < last.files && last.files >= FILES_WORTH_ASKING;
     let few_bytes = bytes.saturating_mul(fraction) < last.bytes && last.bytes >= BYTES_WORTH_ASKING;
-    if worth_asking && (few_files || few_bytes) { Newborn::Suspected } else { Newborn::Plain }
+    if worth_asking && (few_files || few_bytes) {
+        Newborn::Suspected
+    } else {
+        Newborn::Plain
+    }
 }
 
 /// What one engine knows of its own line of snapshots.
@@ -95,7 +101,11 @@ pub fn clone_guard(own: &Lineage, vault: &[LineageFacts]) -> Identity {
         // A new catalog knows of no snapshot: whatever is under this id is from before, and ours to go on from.
         return Identity::Ours;
     }
-    let newest = ours.iter().filter_map(|id| by_id.get(id)).map(|facts| facts.time).max();
+    let newest = ours
+        .iter()
+        .filter_map(|id| by_id.get(id))
+        .map(|facts| facts.time)
+        .max();
     let mut to_follow: Vec<SnapshotId> = ours.iter().copied().collect();
     while let Some(id) = to_follow.pop() {
         // Where a parent was forgotten, the line ends.
@@ -169,18 +179,34 @@ pub fn forgettable(
     if policy.is_empty() {
         return Err(RetentionError::EmptyPolicy.into());
     }
-    let complete: HashSet<SnapshotId> =
-        all.iter().filter(|candidate| candidate.complete).map(|candidate| candidate.facts.id).collect();
+    let complete: HashSet<SnapshotId> = all
+        .iter()
+        .filter(|candidate| candidate.complete)
+        .map(|candidate| candidate.facts.id)
+        .collect();
     let confirmed = all.into_iter().map(|candidate| candidate.facts);
-    let confirmed = confirmed.filter(|facts| !facts.tags.iter().any(|tag| tag == UNCONFIRMED_TAG)).collect();
+    let confirmed = confirmed
+        .filter(|facts| !facts.tags.iter().any(|tag| tag == UNCONFIRMED_TAG))
+        .collect();
     let mut gone = Vec::new();
     for (_, members) in retention::group(confirmed, GroupBy::default()) {
         let past = |facts: &SnapshotFacts| facts.time.timestamp <= now;
-        let whole = members.iter().filter(|facts| past(facts) && complete.contains(&facts.id));
-        let Some(newest) = whole.map(|facts| facts.time.timestamp).max() else { continue };
+        let whole = members
+            .iter()
+            .filter(|facts| past(facts) && complete.contains(&facts.id));
+        let Some(newest) = whole.map(|facts| facts.time.timestamp).max() else {
+            continue;
+        };
         let decisions = retention::apply(policy, members, now)?;
-        let let_go = decisions.into_iter().filter(|decision| !decision.keep).map(|decision| decision.snapshot);
-        gone.extend(let_go.filter(|facts| facts.time.timestamp < newest).map(|facts| facts.id));
+        let let_go = decisions
+            .into_iter()
+            .filter(|decision| !decision.keep)
+            .map(|decision| decision.snapshot);
+        gone.extend(
+            let_go
+                .filter(|facts| facts.time.timestamp < newest)
+                .map(|facts| facts.id),
+        );
     }
     Ok(gone)
 }

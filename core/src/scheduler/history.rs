@@ -86,10 +86,15 @@ pub enum Entry {
     Started(Started),
     /// Work waits, and why.
     Waited(Waited),
-    Opened { task: Task, grant: Grant },
+    Opened {
+        task: Task,
+        grant: Grant,
+    },
     Closed(Closed),
     /// Something that decisions do not depend on, or that `History` knows by its reason.
-    Noticed { reason: Reason },
+    Noticed {
+        reason: Reason,
+    },
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +104,8 @@ pub struct Started {
     pub boot: Option<u64>,
     /// How the process before this one ended, if the operating system says so.
     pub last_exit: Option<Exit>,
+    /// The user had force-stopped the app since, as `ApplicationStartInfo.wasForceStopped` tells it.
+    pub force_stopped: bool,
     pub standing: Standing,
 }
 
@@ -152,7 +159,10 @@ impl Entry {
             Self::Waited(waited) => waited.reasons.iter().map(|reason| (reason.code(), 0)).collect(),
             Self::Opened { task, .. } => vec![(task.name(), 0)],
             Self::Closed(closed) => {
-                let bytes = closed.spent.iter().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
+                let bytes = closed
+                    .spent
+                    .iter()
+                    .fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
                 vec![(closed.end.code(), bytes)]
             }
             Self::Noticed { reason } => vec![(reason.code(), 0)],
@@ -218,7 +228,10 @@ impl History {
         {
             found.push(Reason::TimeZoneChanged);
         }
-        found.into_iter().map(|reason| Entry::Noticed { reason }).collect()
+        found
+            .into_iter()
+            .map(|reason| Entry::Noticed { reason })
+            .collect()
     }
 
     /// What a new process must write down before anything else: that the phone was started anew, and how the window ended that was open.
@@ -231,6 +244,7 @@ impl History {
                 Some(Exit::ForceStop) => Reason::KilledForceStop,
                 Some(Exit::Crash) => Reason::KilledCrash,
                 Some(Exit::Update) => Reason::KilledUpdate,
+                None if started.force_stopped => Reason::KilledForceStop,
                 None if rebooted => Reason::KilledReboot,
                 None => Reason::Killed,
             };
@@ -347,15 +361,32 @@ impl History {
 /// Whether a window that ended so and confirmed nothing is a reason to wait longer. Being stopped is not: the system says itself when it goes on.
 fn is_failure(end: Reason) -> bool {
     use Reason::{
-        AccessDenied, BadRequest, Busy, CatalogFailed, Defect, DiskFull, IoFailed, Killed, KilledCrash, KilledForceStop,
-        KilledMemory, NetworkLost, NoRepository, StopUser, Unsupported, VaultDamaged, VaultFull, VaultLocked,
-        VaultUnreachable, WrongKey,
+        AccessDenied, BadRequest, Busy, CatalogFailed, Defect, DiskFull, IoFailed, Killed, KilledCrash,
+        KilledForceStop, KilledMemory, NetworkLost, NoRepository, StopUser, Unsupported, VaultDamaged,
+        VaultFull, VaultLocked, VaultUnreachable, WrongKey,
     };
     matches!(
         end,
-        AccessDenied | BadRequest | Busy | CatalogFailed | Defect | DiskFull | IoFailed | Killed | KilledCrash
-            | KilledForceStop | KilledMemory | NetworkLost | NoRepository | StopUser | Unsupported | VaultDamaged
-            | VaultFull | VaultLocked | VaultUnreachable | WrongKey
+        AccessDenied
+            | BadRequest
+            | Busy
+            | CatalogFailed
+            | Defect
+            | DiskFull
+            | IoFailed
+            | Killed
+            | KilledCrash
+            | KilledForceStop
+            | KilledMemory
+            | NetworkLost
+            | NoRepository
+            | StopUser
+            | Unsupported
+            | VaultDamaged
+            | VaultFull
+            | VaultLocked
+            | VaultUnreachable
+            | WrongKey
     )
 }
 
@@ -423,12 +454,19 @@ mod tests {
         let mut history = History::begin(1, 0);
         for count in 1..4 {
             open(&mut history, count, Task::FirstBackup, 0);
-            history.apply(count, &conditions, &Entry::Closed(closed(Reason::VaultUnreachable)));
+            history.apply(
+                count,
+                &conditions,
+                &Entry::Closed(closed(Reason::VaultUnreachable)),
+            );
             assert_eq!(i64::from(history.failures.count), count);
         }
         open(&mut history, 5, Task::FirstBackup, 0);
         history.apply(5, &conditions, &Entry::Closed(closed(Reason::StopQuota)));
-        assert_eq!(history.failures.count, 3, "being stopped says nothing about the vault");
+        assert_eq!(
+            history.failures.count, 3,
+            "being stopped says nothing about the vault"
+        );
         open(&mut history, 6, Task::FirstBackup, 0);
         let mut progress = closed(Reason::NetworkLost);
         progress.confirmed = 1;
@@ -445,7 +483,12 @@ mod tests {
         (done.finished, done.published) = (true, Some(Published { files: 1, bytes: 1 }));
         history.apply(2_000_000_000, &conditions, &Entry::Closed(done));
         let noticed = history.notices(500, &conditions);
-        assert_eq!(noticed, [Entry::Noticed { reason: Reason::ClockBack }]);
+        assert_eq!(
+            noticed,
+            [Entry::Noticed {
+                reason: Reason::ClockBack
+            }]
+        );
         assert!(history.is_ahead(500));
         history.apply(500, &conditions, &noticed[0]);
         assert!(!history.is_ahead(500));

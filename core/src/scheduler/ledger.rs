@@ -34,7 +34,11 @@ impl Ledger {
         if bytes == 0 {
             return;
         }
-        match self.0.iter_mut().find(|spend| spend.day == today && spend.class == class) {
+        match self
+            .0
+            .iter_mut()
+            .find(|spend| spend.day == today && spend.class == class)
+        {
             Some(spend) => spend.bytes = spend.bytes.saturating_add(bytes),
             None => self.0.push(Spend {
                 day: today,
@@ -73,7 +77,10 @@ impl Ledger {
 
     /// Bytes of a class since the beginning of `day`, and whatever seems to lie after it.
     pub fn since(&self, day: i32, class: NetworkClass) -> u64 {
-        let counted = self.0.iter().filter(|spend| spend.class == class && spend.day >= day);
+        let counted = self
+            .0
+            .iter()
+            .filter(|spend| spend.class == class && spend.day >= day);
         counted.fold(0, |sum, spend| sum.saturating_add(spend.bytes))
     }
 
@@ -108,7 +115,11 @@ mod tests {
         ledger.settle(100);
         assert_eq!(ledger.since(100, Metered), 70, "still");
         ledger.settle(101);
-        assert_eq!(ledger.since(101, Metered), 0, "a day later it was spent the day before");
+        assert_eq!(
+            ledger.since(101, Metered),
+            0,
+            "a day later it was spent the day before"
+        );
         assert_eq!(ledger.since(100, Metered), 70);
     }
 

@@ -11,6 +11,7 @@ mod conditions;
 mod decide;
 mod decision;
 mod diary;
+mod ends;
 pub mod explain;
 pub mod guards;
 mod history;
@@ -35,5 +36,5 @@ pub use history::{Closed, Complete, Entry, Exit, Failures, History, Open, Publis
 pub use keep::Keep;
 pub use ledger::Ledger;
 pub use policy::{ClassRule, NetworkRules, Policy, PowerRules, QuietHours, Thermal, Use, WindowRules, Wish};
-pub use reason::Reason;
+pub use reason::{Reason, Sort};
 pub use work::{Decision, Grant, NetworkNeed, Task, Verdict, Wait, Wake};

@@ -83,7 +83,9 @@ impl Policy {
             found.push("fresh_minutes is 0: a backup cannot be fresher than now".to_owned());
         }
         if self.stale_minutes < self.fresh_minutes {
-            found.push("stale_minutes is less than fresh_minutes: the alarm would precede the objective".to_owned());
+            found.push(
+                "stale_minutes is less than fresh_minutes: the alarm would precede the objective".to_owned(),
+            );
         }
         if self.power.battery_floor_percent > 100 {
             found.push("battery_floor_percent is more than 100".to_owned());
@@ -94,7 +96,10 @@ impl Policy {
         if self.window.most_seconds == 0 || self.window.least_seconds > self.window.most_seconds {
             found.push("window: most_seconds must be at least 1 and least_seconds".to_owned());
         }
-        if NetworkClass::ALL.iter().all(|class| self.network.class(*class).is_closed()) {
+        if NetworkClass::ALL
+            .iter()
+            .all(|class| self.network.class(*class).is_closed())
+        {
             found.push("network: no class is allowed any bytes, so nothing can ever be sent".to_owned());
         }
         if self.quiet.iter().any(|hours| hours.from == hours.until) {
@@ -294,7 +299,10 @@ mod tests {
         assert_eq!(serde_json::from_str::<Policy>("{}").unwrap(), Policy::default());
         let text = serde_json::to_string(&Policy::default()).unwrap();
         assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), Policy::default());
-        for refused in [r#"{"fresh_minute": 5}"#, r#"{"network": {"roaming": {"use": "sometimes"}}}"#] {
+        for refused in [
+            r#"{"fresh_minute": 5}"#,
+            r#"{"network": {"roaming": {"use": "sometimes"}}}"#,
+        ] {
             assert!(serde_json::from_str::<Policy>(refused).is_err(), "{refused}");
         }
     }
@@ -305,7 +313,10 @@ mod tests {
         let broken: [(&str, &str); 6] = [
             (r#"{"fresh_minutes": 0}"#, "fresh_minutes"),
             (r#"{"stale_minutes": 5}"#, "stale_minutes"),
-            (r#"{"network": {"unmetered": {"use": "never"}, "metered": {"use": "never"}}}"#, "no class"),
+            (
+                r#"{"network": {"unmetered": {"use": "never"}, "metered": {"use": "never"}}}"#,
+                "no class",
+            ),
             (r#"{"network": {"month_begins_on": 31}}"#, "month_begins_on"),
             (
                 r#"{"quiet": [{"from": "06:00", "until": "18:00"}, {"from": "18:00", "until": "06:00"}]}"#,
@@ -315,7 +326,10 @@ mod tests {
         ];
         for (text, word) in broken {
             let problems = serde_json::from_str::<Policy>(text).unwrap().problems();
-            assert!(problems.iter().any(|problem| problem.contains(word)), "{text}: {problems:?}");
+            assert!(
+                problems.iter().any(|problem| problem.contains(word)),
+                "{text}: {problems:?}"
+            );
         }
     }
 
@@ -326,7 +340,13 @@ mod tests {
             until: until.parse().unwrap(),
         };
         let night = hours("22:30", "06:00");
-        for (time, quiet) in [("22:29", false), ("22:30", true), ("00:00", true), ("05:59", true), ("06:00", false)] {
+        for (time, quiet) in [
+            ("22:29", false),
+            ("22:30", true),
+            ("00:00", true),
+            ("05:59", true),
+            ("06:00", false),
+        ] {
             assert_eq!(night.contains(time.parse().unwrap()), quiet, "{time}");
         }
         assert!(hours("12:00", "13:00").contains("12:30".parse().unwrap()));

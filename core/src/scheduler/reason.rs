@@ -169,7 +169,13 @@ impl fmt::Display for Reason {
 pub fn table() -> String {
     let mut table = String::from("| code | sort | what it means | what helps |\n|---|---|---|---|\n");
     for reason in Reason::ALL {
-        let row = format!("| `{}` | {} | {} | {} |\n", reason.code(), reason.sort(), reason.text(), reason.advice());
+        let row = format!(
+            "| `{}` | {} | {} | {} |\n",
+            reason.code(),
+            reason.sort(),
+            reason.text(),
+            reason.advice()
+        );
         table.push_str(&row.replace("|  |", "| |"));
     }
     table
@@ -189,7 +195,13 @@ mod tests {
             let json = serde_json::to_string(reason).unwrap();
             assert_eq!(json, format!("{:?}", reason.code()));
             assert_eq!(serde_json::from_str::<Reason>(&json).unwrap(), *reason);
-            assert!(reason.code().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{reason}");
+            assert!(
+                reason
+                    .code()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                "{reason}"
+            );
         }
     }
 
@@ -203,6 +215,10 @@ mod tests {
             std::fs::write(path, format!("{}{}", &page[..start], table())).unwrap();
             return;
         }
-        assert_eq!(&page[start..], table(), "run this test once with LIFEBOAT_WRITE_DOCS=1");
+        assert_eq!(
+            &page[start..],
+            table(),
+            "run this test once with LIFEBOAT_WRITE_DOCS=1"
+        );
     }
 }

@@ -144,8 +144,12 @@ pub fn job_quota(standing: Standing) -> Option<JobQuota> {
 /// What is left for `dataSync` services, given when earlier ones ran (from, until) and when the app was last in front: the system counts
 /// from anew whenever the user opens the app.
 pub fn data_sync_left_ms(now_ms: i64, ran: &[(i64, i64)], in_front_ms: Option<i64>) -> i64 {
-    let since = in_front_ms.unwrap_or(i64::MIN).max(now_ms.saturating_sub(24 * HOUR_MS));
-    let used = ran.iter().map(|(from, until)| (*until).min(now_ms).saturating_sub((*from).max(since)).max(0));
+    let since = in_front_ms
+        .unwrap_or(i64::MIN)
+        .max(now_ms.saturating_sub(24 * HOUR_MS));
+    let used = ran
+        .iter()
+        .map(|(from, until)| (*until).min(now_ms).saturating_sub((*from).max(since)).max(0));
     (DATA_SYNC_MS - used.fold(0, i64::saturating_add)).max(0)
 }
 
@@ -210,14 +214,35 @@ mod tests {
         };
         let later = one_time_work(0, &[urgent]);
         assert!(!later[0].expedited, "it has a delay");
-        let now = one_time_work(5_000, &[urgent, Wake { charging: true, ..urgent }]);
+        let now = one_time_work(
+            5_000,
+            &[
+                urgent,
+                Wake {
+                    charging: true,
+                    ..urgent
+                },
+            ],
+        );
         assert!(now[0].expedited && !now[0].requires_battery_not_low);
         assert!(!now[1].expedited, "it asks for power");
         for work in later.iter().chain(&now) {
             assert_eq!(refusal(work), None);
         }
-        assert!(refusal(&OneTimeWork { initial_delay_ms: 1, ..now[0].clone() }).is_some());
-        assert!(refusal(&OneTimeWork { requires_battery_not_low: true, ..now[0].clone() }).is_some());
+        assert!(
+            refusal(&OneTimeWork {
+                initial_delay_ms: 1,
+                ..now[0].clone()
+            })
+            .is_some()
+        );
+        assert!(
+            refusal(&OneTimeWork {
+                requires_battery_not_low: true,
+                ..now[0].clone()
+            })
+            .is_some()
+        );
     }
 
     #[test]
@@ -225,7 +250,10 @@ mod tests {
         for every in [0, 1, PERIOD_MIN_MS, HOUR_MS, i64::MAX] {
             assert_eq!(periodic_refusal(&periodic_work(every)), None, "{every}");
         }
-        let short = PeriodicWork { period_ms: PERIOD_MIN_MS - 1, ..periodic_work(0) };
+        let short = PeriodicWork {
+            period_ms: PERIOD_MIN_MS - 1,
+            ..periodic_work(0)
+        };
         assert!(periodic_refusal(&short).is_some());
     }
 
@@ -235,7 +263,11 @@ mod tests {
         let now = 100 * hour;
         assert_eq!(data_sync_left_ms(now, &[], None), 6 * hour);
         let ran = [(now - 30 * hour, now - 22 * hour), (now - 3 * hour, now - hour)];
-        assert_eq!(data_sync_left_ms(now, &ran, None), 2 * hour, "two hours of the first are within the day");
+        assert_eq!(
+            data_sync_left_ms(now, &ran, None),
+            2 * hour,
+            "two hours of the first are within the day"
+        );
         assert_eq!(data_sync_left_ms(now, &ran, Some(now - 2 * hour)), 5 * hour);
         assert_eq!(data_sync_left_ms(now, &[(now - 9 * hour, now)], None), 0);
     }
@@ -254,9 +286,19 @@ mod tests {
 
     #[test]
     fn worse_buckets_never_give_more() {
-        let buckets =
-            [Standing::Active, Standing::WorkingSet, Standing::Frequent, Standing::Rare, Standing::Restricted, Standing::Off];
-        let share = |standing| job_quota(standing).map(|quota| quota.time_ms * 1000 / quota.within_ms).unwrap();
+        let buckets = [
+            Standing::Active,
+            Standing::WorkingSet,
+            Standing::Frequent,
+            Standing::Rare,
+            Standing::Restricted,
+            Standing::Off,
+        ];
+        let share = |standing| {
+            job_quota(standing)
+                .map(|quota| quota.time_ms * 1000 / quota.within_ms)
+                .unwrap()
+        };
         assert!(buckets.windows(2).all(|pair| share(pair[0]) >= share(pair[1])));
     }
 }

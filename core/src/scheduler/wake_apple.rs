@@ -2,11 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    conditions::Standing,
-    reason::Reason,
-    work::Wake,
-};
+use super::{conditions::Standing, reason::Reason, work::Wake};
 use crate::limits;
 
 /// What a refresh task has before it is called back.
@@ -58,7 +54,9 @@ pub fn task_requests(
         let latest = now_ms.saturating_add(limits::WAKE_AHEAD_MAX_MS);
         (at_ms > now_ms).then(|| at_ms.min(latest))
     };
-    let Some(good) = wakes.first() else { return Ok(Vec::new()) };
+    let Some(good) = wakes.first() else {
+        return Ok(Vec::new());
+    };
     let processing = TaskRequest::Processing {
         identifier: identifiers.processing.clone(),
         earliest_begin_ms: begin(good.earliest_ms),

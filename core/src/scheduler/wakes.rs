@@ -110,7 +110,9 @@ impl Lanes<'_> {
 
     /// When the first of the classes whose allowance is used up has bytes again.
     fn renewal(&self, late: bool) -> Option<i64> {
-        let used_up = self.open_classes(late).filter_map(|class| self.view.renewed_ms(class));
+        let used_up = self
+            .open_classes(late)
+            .filter_map(|class| self.view.renewed_ms(class));
         used_up.min()
     }
 }
@@ -142,7 +144,9 @@ fn lacks_something(view: &View<'_>, wake: &Wake) -> bool {
         Some(class) => !wake.network.includes(class),
         None => conditions.network == Network::Offline,
     };
-    let battery = conditions.battery_percent.is_some_and(|percent| percent <= SYSTEM_LOW_PERCENT);
+    let battery = conditions
+        .battery_percent
+        .is_some_and(|percent| percent <= SYSTEM_LOW_PERCENT);
     no_network
         || (wake.charging && conditions.charging == Known::No)
         || (wake.idle && conditions.idle == Known::No)

@@ -90,7 +90,10 @@ pub fn fleet(policy: &Policy, phones: u32, days: u32, seed: u64, mut each: impl 
     let seconds = BIN_MS as f64 / 1000.0;
     fleet.busiest = by_bin.values().max().map_or(0.0, |most| *most as f64 / seconds);
     let over_days = seconds * f64::from(days.max(1));
-    fleet.requests_by_time = by_time.into_iter().map(|requests| requests as f64 / over_days).collect();
+    fleet.requests_by_time = by_time
+        .into_iter()
+        .map(|requests| requests as f64 / over_days)
+        .collect();
     for sum in fleet.lives.values_mut() {
         sum.ages.sort_unstable();
         let at = |percent: usize| sum.ages.get(percent * sum.ages.len().saturating_sub(1) / 100);

@@ -31,8 +31,15 @@ pub enum Life {
 }
 
 impl Life {
-    pub const ALL: [Self; 7] =
-        [Self::Commuter, Self::Student, Self::Traveller, Self::Tablet, Self::Putaside, Self::Iphone, Self::Mobile];
+    pub const ALL: [Self; 7] = [
+        Self::Commuter,
+        Self::Student,
+        Self::Traveller,
+        Self::Tablet,
+        Self::Putaside,
+        Self::Iphone,
+        Self::Mobile,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -54,13 +61,22 @@ impl Life {
 /// The first so many days of a life from 2026-01-01 on. The same seed gives the same days, whatever their number.
 pub fn live(life: Life, seed: u64, days: u32) -> Trace {
     let mut rng = Rng::new(seed ^ (life as u64) << 56);
-    let zones = ["Europe/Berlin", "America/New_York", "Asia/Tokyo", "Europe/London", "America/Sao_Paulo", "Asia/Kolkata"];
+    let zones = [
+        "Europe/Berlin",
+        "America/New_York",
+        "Asia/Tokyo",
+        "Europe/London",
+        "America/Sao_Paulo",
+        "Asia/Kolkata",
+    ];
     let zone = zones[usize::try_from(rng.between(0, 6)).unwrap_or(0)];
     let home = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
     let first = jiff::civil::date(2026, 1, 1);
     let start = midnight(first, &home);
+    // Whoever lives without Wi-Fi does not keep gigabytes in an app.
+    let most_mib = if life == Life::Mobile { 200 } else { 4000 };
     let data = Data {
-        first_bytes: rng.between(50, 4000).unsigned_abs() * MIB,
+        first_bytes: rng.between(20, most_mib).unsigned_abs() * MIB,
         fast: rng.between(500, 4000).unsigned_abs() << 10,
         slow: rng.between(60, 800).unsigned_abs() << 10,
     };
@@ -84,18 +100,28 @@ pub fn live(life: Life, seed: u64, days: u32) -> Trace {
     let mut trace = Trace {
         format: 1,
         life: life.name().to_owned(),
-        platform: if life == Life::Iphone { Platform::Ios } else { Platform::Android },
+        platform: if life == Life::Iphone {
+            Platform::Ios
+        } else {
+            Platform::Android
+        },
         zone: zone.to_owned(),
         start_ms: start.as_millisecond(),
         days,
         data,
         moments: Vec::new(),
     };
-    for (minute, change) in moments.into_iter().filter(|(minute, _)| (0..last).contains(minute)) {
+    for (minute, change) in moments
+        .into_iter()
+        .filter(|(minute, _)| (0..last).contains(minute))
+    {
         let minute = u32::try_from(minute).unwrap_or(0);
         match trace.moments.last_mut().filter(|moment| moment.minute == minute) {
             Some(moment) => moment.changes.push(change),
-            None => trace.moments.push(Moment { minute, changes: vec![change] }),
+            None => trace.moments.push(Moment {
+                minute,
+                changes: vec![change],
+            }),
         }
     }
     trace
@@ -128,7 +154,11 @@ impl Days {
             Life::Student | Life::Commuter => Standing::Active,
             _ => Standing::WorkingSet,
         };
-        let network = if self.life == Life::Mobile { Network::Metered } else { Network::Unmetered };
+        let network = if self.life == Life::Mobile {
+            Network::Metered
+        } else {
+            Network::Unmetered
+        };
         for change in [
             Change::Standing(standing),
             Change::Network(network),
@@ -151,7 +181,10 @@ impl Days {
 
     fn day(&mut self, day: u32, date: Date) {
         let midnight = midnight(date, &self.zone).duration_since(self.start).as_mins();
-        let weekend = matches!(date.weekday(), jiff::civil::Weekday::Saturday | jiff::civil::Weekday::Sunday);
+        let weekend = matches!(
+            date.weekday(),
+            jiff::civil::Weekday::Saturday | jiff::civil::Weekday::Sunday
+        );
         let rise = midnight + 6 * HOUR + self.rng.between(0, 90) + if weekend { 90 } else { 0 };
         let bed = midnight + 22 * HOUR + self.rng.between(0, 110);
         if self.life == Life::Tablet {
@@ -175,8 +208,16 @@ impl Days {
 
     fn networks(&mut self, rise: i64, bed: i64, weekend: bool) {
         // Abroad, home is a hotel with Wi-Fi.
-        let home = if self.life == Life::Mobile { Network::Metered } else { Network::Unmetered };
-        let out = if self.away > 0 { Network::Roaming } else { Network::Metered };
+        let home = if self.life == Life::Mobile {
+            Network::Metered
+        } else {
+            Network::Unmetered
+        };
+        let out = if self.away > 0 {
+            Network::Roaming
+        } else {
+            Network::Metered
+        };
         let work = match self.life {
             Life::Commuter | Life::Iphone | Life::Traveller if self.away == 0 => Network::Unmetered,
             _ => out,
@@ -184,7 +225,11 @@ impl Days {
         // Some places have no network at all.
         let tunnel = |rng: &mut Rng| if rng.percent(30) { Network::Offline } else { out };
         let leave = rise + self.rng.between(40, 120);
-        let back = if weekend { leave + self.rng.between(60, 400) } else { bed - self.rng.between(150, 330) };
+        let back = if weekend {
+            leave + self.rng.between(60, 400)
+        } else {
+            bed - self.rng.between(150, 330)
+        };
         if weekend && self.rng.percent(40) {
             return;
         }
@@ -207,10 +252,17 @@ impl Days {
             _ => 92,
         };
         self.at(rise, Change::Charging(false));
-        let mut level = if self.rng.percent(charges) { 100 } else { self.rng.between(25, 70) };
+        let mut level = if self.rng.percent(charges) {
+            100
+        } else {
+            self.rng.between(25, 70)
+        };
         let mut minute = rise;
         while minute < bed {
-            self.at(minute, Change::Battery(u8::try_from(level.clamp(3, 100)).unwrap_or(3)));
+            self.at(
+                minute,
+                Change::Battery(u8::try_from(level.clamp(3, 100)).unwrap_or(3)),
+            );
             if level < 20 && self.rng.percent(50) {
                 // A while at the plug.
                 self.at(minute + 5, Change::Charging(true));
@@ -298,12 +350,20 @@ impl Days {
             self.away = 7;
         }
         let abroad = ["Asia/Singapore", "America/Los_Angeles", "Pacific/Auckland"];
-        let to = if leaves { abroad[(day as usize / 30) % 3].to_owned() } else { self.home() };
+        let to = if leaves {
+            abroad[(day as usize / 30) % 3].to_owned()
+        } else {
+            self.home()
+        };
         let flight = self.rng.between(3 * HOUR, 13 * HOUR);
         let board = rise.max(midnight + 8 * HOUR);
         self.at(board, Change::Network(Network::Offline));
         self.at(board + flight, Change::Zone(to));
-        let landed = if leaves { Network::Roaming } else { Network::Metered };
+        let landed = if leaves {
+            Network::Roaming
+        } else {
+            Network::Metered
+        };
         self.at(board + flight, Change::Network(landed));
     }
 
@@ -313,7 +373,13 @@ impl Days {
 
     /// What keeps a backup from running, now and then.
     fn misfortunes(&mut self, rise: i64, bed: i64) {
-        let per_mille = |common: u64, put_aside: u64| if self.life == Life::Putaside { put_aside } else { common };
+        let per_mille = |common: u64, put_aside: u64| {
+            if self.life == Life::Putaside {
+                put_aside
+            } else {
+                common
+            }
+        };
         let (kills, stops, sleeps) = (per_mille(20, 60), per_mille(2, 30), per_mille(0, 60));
         let when = self.rng.between(rise, bed);
         if self.rng.permille(kills) {
@@ -340,14 +406,25 @@ impl Days {
             self.at(until, Change::FreeBytes(8 << 30));
         }
         if self.rng.permille(3) {
-            let standing = if self.life == Life::Iphone { Standing::Off } else { Standing::Restricted };
+            let standing = if self.life == Life::Iphone {
+                Standing::Off
+            } else {
+                Standing::Restricted
+            };
             self.at(when, Change::Standing(standing));
             let until = when + self.rng.between(48 * HOUR, 300 * HOUR);
-            let back = if self.life == Life::Iphone { Standing::Unknown } else { Standing::WorkingSet };
+            let back = if self.life == Life::Iphone {
+                Standing::Unknown
+            } else {
+                Standing::WorkingSet
+            };
             self.at(until, Change::Standing(back));
         }
         if self.rng.permille(2) {
-            self.at(when, Change::ClockWrong(self.rng.clone().between(-3 * 24 * HOUR, 24 * HOUR)));
+            self.at(
+                when,
+                Change::ClockWrong(self.rng.clone().between(-3 * 24 * HOUR, 24 * HOUR)),
+            );
             self.at(when + 2 * HOUR, Change::ClockWrong(0));
         }
         if self.rng.permille(8) {

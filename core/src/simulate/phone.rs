@@ -164,22 +164,35 @@ impl System {
             Platform::Android => {
                 for work in wake_android::one_time_work(wall_ms, wakes) {
                     // Jobs are batched; in deep sleep they wait for the next maintenance.
-                    let doze = if world.idle && !world.charging { rng.between(0, 2 * HOUR_MS) } else { 0 };
+                    let doze = if world.idle && !world.charging {
+                        rng.between(0, 2 * HOUR_MS)
+                    } else {
+                        0
+                    };
                     let at = now_ms + work.initial_delay_ms + rng.between(5_000, 10 * MINUTE_MS) + doze;
                     self.works.push((work, at));
                 }
             }
             Platform::Ios => {
-                let identifiers =
-                    Identifiers { refresh: "app.refresh".to_owned(), processing: "app.processing".to_owned() };
+                let identifiers = Identifiers {
+                    refresh: "app.refresh".to_owned(),
+                    processing: "app.processing".to_owned(),
+                };
                 // Refused as a whole while background refresh is off.
                 let requests = wake_apple::task_requests(wall_ms, wakes, world.standing, &identifiers);
                 for request in requests.unwrap_or_default() {
                     let begin = match &request {
-                        TaskRequest::Refresh { earliest_begin_ms, .. }
-                        | TaskRequest::Processing { earliest_begin_ms, .. } => earliest_begin_ms.unwrap_or(wall_ms),
+                        TaskRequest::Refresh {
+                            earliest_begin_ms, ..
+                        }
+                        | TaskRequest::Processing {
+                            earliest_begin_ms, ..
+                        } => earliest_begin_ms.unwrap_or(wall_ms),
                     };
-                    self.tasks.push((request, now_ms + (begin - wall_ms) + rng.between(MINUTE_MS, 40 * MINUTE_MS)));
+                    self.tasks.push((
+                        request,
+                        now_ms + (begin - wall_ms) + rng.between(MINUTE_MS, 40 * MINUTE_MS),
+                    ));
                 }
             }
         }
@@ -198,14 +211,20 @@ impl System {
 
     fn next_job(&self, now_ms: i64, world: &World) -> Option<(i64, u64)> {
         let soon = now_ms + 5_000;
-        let ready = self.works.iter().filter(|(work, _)| job_is_ready(work, world)).map(|(_, at)| *at);
+        let ready = self
+            .works
+            .iter()
+            .filter(|(work, _)| job_is_ready(work, world))
+            .map(|(_, at)| *at);
         let at = ready.chain([self.watch_ms]).min()?.max(soon);
         Some((self.within_quota(at, world), wake_android::JOB_MS))
     }
 
     /// The first moment from `at` on at which the bucket has time left.
     fn within_quota(&self, at: i64, world: &World) -> i64 {
-        let Some(quota) = wake_android::job_quota(world.standing).filter(|_| !world.charging) else { return at };
+        let Some(quota) = wake_android::job_quota(world.standing).filter(|_| !world.charging) else {
+            return at;
+        };
         let once_a_day = world.standing == Standing::Restricted;
         let mut used = 0;
         for (from, until) in self.jobs.iter().rev() {
@@ -231,7 +250,9 @@ impl System {
                 requires_external_power,
                 ..
             } => {
-                let good = world.idle && world.network.class().is_some() && (world.charging || !requires_external_power);
+                let good = world.idle
+                    && world.network.class().is_some()
+                    && (world.charging || !requires_external_power);
                 good.then(|| ((*at).max(soon), wake_apple::PROCESSING_MS))
             }
         });
@@ -255,7 +276,10 @@ impl System {
 fn job_is_ready(work: &OneTimeWork, world: &World) -> bool {
     let network = match work.network {
         NetworkType::Unmetered => world.network == Network::Unmetered,
-        NetworkType::NotRoaming => matches!(world.network, Network::Unmetered | Network::Metered | Network::Constrained),
+        NetworkType::NotRoaming => matches!(
+            world.network,
+            Network::Unmetered | Network::Metered | Network::Constrained
+        ),
         NetworkType::Connected => world.network.class().is_some(),
     };
     network

@@ -12,13 +12,15 @@ use super::{
     work::{self, Window},
 };
 use crate::scheduler::{
-    Closed, Conditions, Decision, Entry, Exit, History, NetworkClass, Policy, Published, Reason, Standing, Started, Task,
-    Verdict, Waited, decide,
+    Closed, Conditions, Decision, Entry, Exit, History, NetworkClass, Policy, Published, Reason, Standing,
+    Started, Task, Verdict, Waited, decide,
     explain::{Row, alarm, explain_now},
 };
 
 const MINUTE_MS: i64 = 60_000;
 const SAMPLE_MS: i64 = 2 * 60 * MINUTE_MS;
+/// How long a process lives at most that does nothing.
+const TIDIED_MS: i64 = 4 * 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 /// Rows that a phone keeps here: enough for what is explained, and little enough for thousands of phones.
 const ROWS: usize = 160;
@@ -29,7 +31,9 @@ pub fn play(trace: &Trace, policy: &Policy, seed: u64) -> Report {
     let end_ms = trace.start_ms + i64::from(trace.days) * DAY_MS;
     let mut moments = trace.moments.iter().peekable();
     loop {
-        let next_ms = moments.peek().map_or(end_ms, |moment| trace.start_ms + i64::from(moment.minute) * MINUTE_MS);
+        let next_ms = moments.peek().map_or(end_ms, |moment| {
+            trace.start_ms + i64::from(moment.minute) * MINUTE_MS
+        });
         let next_ms = next_ms.min(end_ms);
         if let Some((at, left_ms)) = player.system.next(player.now_ms, &player.world)
             && at < next_ms
@@ -41,7 +45,9 @@ pub fn play(trace: &Trace, policy: &Policy, seed: u64) -> Report {
             continue;
         }
         player.pass(next_ms);
-        let Some(moment) = moments.next().filter(|_| next_ms < end_ms) else { break };
+        let Some(moment) = moments.next().filter(|_| next_ms < end_ms) else {
+            break;
+        };
         player.changes(&moment.changes);
         if player.opened() {
             player.report.opens += 1;
@@ -85,6 +91,7 @@ struct Player<'a> {
     /// A process of the app lives.
     process: bool,
     last_exit: Option<Exit>,
+    was_force_stopped: bool,
     /// New in the app and not in a finished run, and what is left of the run.
     new_bytes: u64,
     run_left: Option<u64>,
@@ -127,6 +134,7 @@ impl<'a> Player<'a> {
             now_ms,
             process: false,
             last_exit: None,
+            was_force_stopped: false,
             new_bytes: 0,
             run_left: None,
             stored: 0,
@@ -174,7 +182,10 @@ impl<'a> Player<'a> {
             self.world.change(change, wall);
             match change {
                 Change::NewBytes(bytes) => self.new_bytes += bytes,
-                Change::ForceStop => self.dies(Some(Exit::ForceStop)),
+                Change::ForceStop => {
+                    self.dies(Some(Exit::ForceStop));
+                    self.was_force_stopped = true;
+                }
                 Change::Power(false) => self.dies(None),
                 Change::Zone(zone) => self.zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC),
                 _ => {}
@@ -199,9 +210,12 @@ impl<'a> Player<'a> {
         }
     }
 
+    /// How the last process ended, not what befell the app afterwards.
     fn dies(&mut self, exit: Option<Exit>) {
+        if self.process {
+            self.last_exit = exit;
+        }
         self.process = false;
-        self.last_exit = exit;
     }
 
     fn opened(&self) -> bool {
@@ -233,7 +247,12 @@ impl<'a> Player<'a> {
         }
         let no = self.next_row;
         self.next_row += 1;
-        self.rows.push(Row { no, at_ms, until_ms: at_ms, entry });
+        self.rows.push(Row {
+            no,
+            at_ms,
+            until_ms: at_ms,
+            entry,
+        });
     }
 
     /// A process begins, if none lives; and what was killed or silenced before must be named.
@@ -245,6 +264,7 @@ impl<'a> Player<'a> {
         let started = Started {
             boot: Some(self.world.boot),
             last_exit: self.last_exit.take(),
+            force_stopped: std::mem::take(&mut self.was_force_stopped),
             standing: self.world.standing,
         };
         for entry in self.history.on_start(&started) {
@@ -256,19 +276,37 @@ impl<'a> Player<'a> {
     /// Whether what happened before is named, now that somebody can say it.
     fn look_back(&mut self) {
         let conditions = self.world.conditions(None);
-        let told = explain_now(self.wall_ms(), self.policy, &conditions, &self.history, &self.rows);
+        let told = explain_now(
+            self.wall_ms(),
+            self.policy,
+            &conditions,
+            &self.history,
+            &self.rows,
+        );
         if let Some(expected) = self.killed.take() {
-            let end = told.windows.first().and_then(|window| window.ended.as_ref()).map(|(_, closed)| closed.end);
+            let end = told
+                .windows
+                .first()
+                .and_then(|window| window.ended.as_ref())
+                .map(|(_, closed)| closed.end);
             let when = self.now_ms;
-            self.report.name(expected, end == Some(expected), || format!("{when}: {expected}, told {end:?}"));
+            self.report.name(expected, end == Some(expected), || {
+                format!("{when}: {expected}, told {end:?}")
+            });
         }
         let wall = self.wall_ms();
         if let Some(gap) = told.gap.filter(|gap| gap.until_ms == Some(wall)) {
             // A cause that was not one of those in effect is no answer.
             let named = self.silencers.contains(&gap.reason);
-            let cause = if named { gap.reason } else { *self.silencers.first().unwrap_or(&Reason::NotWoken) };
+            let cause = if named {
+                gap.reason
+            } else {
+                *self.silencers.first().unwrap_or(&Reason::NotWoken)
+            };
             let (when, silencers) = (self.now_ms, self.silencers.clone());
-            self.report.name(cause, named, || format!("{when}: silent by {silencers:?}, told {gap:?}"));
+            self.report.name(cause, named, || {
+                format!("{when}: silent by {silencers:?}, told {gap:?}")
+            });
         }
         self.silencers.clear();
         self.note_silencers();
@@ -276,6 +314,9 @@ impl<'a> Player<'a> {
 
     /// The app works, from a wake-up or because it is open, until nothing is left to do or to use.
     fn session(&mut self, left_ms: Option<u64>, breaks: Option<(i64, Reason)>) {
+        // The system tidies up processes that do nothing for hours.
+        let silent_ms = self.wall_ms() - self.history.seen_ms;
+        self.process &= silent_ms.abs() < TIDIED_MS;
         let (from_ms, looked) = (self.now_ms, !self.process);
         self.start();
         if looked {
@@ -321,13 +362,13 @@ impl<'a> Player<'a> {
         }
         let now = self.now_ms;
         self.system.gave(from_ms, now, &self.world, &mut self.rng);
-        // The system tidies processes up that do nothing.
         self.process &= self.world.in_front || self.rng.percent(70);
     }
 
     fn ask(&mut self, decision: &Decision) {
         let wall = self.wall_ms();
-        self.system.ask(self.now_ms, wall, &decision.wakes, &self.world, &mut self.rng);
+        self.system
+            .ask(self.now_ms, wall, &decision.wakes, &self.world, &mut self.rng);
     }
 
     fn count_waiting(&mut self, decision: &Decision) {
@@ -335,7 +376,11 @@ impl<'a> Player<'a> {
         for reason in &self.waiting.1 {
             *self.report.waited.entry(reason.code()).or_default() += minutes.unsigned_abs();
         }
-        let reasons = decision.waits.iter().map(|wait| wait.reason).filter(|reason| *reason != Reason::NotDue);
+        let reasons = decision
+            .waits
+            .iter()
+            .map(|wait| wait.reason)
+            .filter(|reason| *reason != Reason::NotDue);
         self.waiting = (self.now_ms, reasons.collect());
     }
 
@@ -344,7 +389,11 @@ impl<'a> Player<'a> {
         let class = window.grant.class;
         let size = match window.task {
             Task::Resume | Task::FirstBackup | Task::Increment => *self.run_left.get_or_insert_with(|| {
-                let first = if self.stored == 0 { self.trace.data.first_bytes } else { 0 };
+                let first = if self.stored == 0 {
+                    self.trace.data.first_bytes
+                } else {
+                    0
+                };
                 first + std::mem::take(&mut self.new_bytes)
             }),
             Task::Verify => (self.stored / 50).min(20 << 20),
@@ -352,7 +401,11 @@ impl<'a> Player<'a> {
             Task::Prune => self.stored / 40,
         };
         let fast = class == Some(NetworkClass::Unmetered);
-        let speed = if fast { self.trace.data.fast } else { self.trace.data.slow };
+        let speed = if fast {
+            self.trace.data.fast
+        } else {
+            self.trace.data.slow
+        };
         let kill = self.world.kill.take();
         let done = work::perform(&window, size, speed, self.world.vault, kill);
         self.spend(class, done.bytes);
@@ -401,10 +454,22 @@ impl<'a> Player<'a> {
             published,
         }));
         if done.end != Reason::Done {
-            let told = explain_now(self.wall_ms(), self.policy, &Conditions::default(), &self.history, &self.rows);
-            let end = told.windows.first().and_then(|window| window.ended.as_ref()).map(|(_, closed)| closed.end);
+            let told = explain_now(
+                self.wall_ms(),
+                self.policy,
+                &Conditions::default(),
+                &self.history,
+                &self.rows,
+            );
+            let end = told
+                .windows
+                .first()
+                .and_then(|window| window.ended.as_ref())
+                .map(|(_, closed)| closed.end);
             let when = self.now_ms;
-            self.report.name(done.end, end == Some(done.end), || format!("{when}: {}, told {end:?}", done.end));
+            self.report.name(done.end, end == Some(done.end), || {
+                format!("{when}: {}, told {end:?}", done.end)
+            });
         }
         done.finished
     }
@@ -414,7 +479,10 @@ impl<'a> Player<'a> {
         let Some(class) = class else { return };
         let instant = Timestamp::from_millisecond(self.wall_ms()).unwrap_or(Timestamp::UNIX_EPOCH);
         let date = self.zone.to_datetime(instant).date();
-        *self.spent.entry((class, date.year(), date.month(), date.day())).or_default() += bytes;
+        *self
+            .spent
+            .entry((class, date.year(), date.month(), date.day()))
+            .or_default() += bytes;
         let day = usize::try_from((self.now_ms - self.trace.start_ms) / DAY_MS).unwrap_or(0);
         if let Some(sums) = self.report.day_bytes.get_mut(day) {
             sums[class as usize] += bytes;
@@ -437,7 +505,12 @@ impl<'a> Player<'a> {
         }
         for ((class, ..), bytes) in months {
             // Months that begin on another day are not this judge's.
-            let allowed = self.policy.network.class(class).month_bytes.filter(|_| self.policy.network.month_begins_on == 1);
+            let allowed = self
+                .policy
+                .network
+                .class(class)
+                .month_bytes
+                .filter(|_| self.policy.network.month_begins_on == 1);
             self.report.over_budget_bytes += bytes.saturating_sub(allowed.unwrap_or(u64::MAX));
         }
         self.report.day_bytes.truncate(self.trace.days as usize);

@@ -99,7 +99,10 @@ impl Trace {
         if jiff::tz::TimeZone::get(&self.zone).is_err() {
             return Some(format!("{:?} is not a time zone known here", self.zone));
         }
-        let disordered = self.moments.windows(2).any(|pair| pair[0].minute > pair[1].minute);
+        let disordered = self
+            .moments
+            .windows(2)
+            .any(|pair| pair[0].minute > pair[1].minute);
         disordered.then(|| "moments must be in the order of their minutes".to_owned())
     }
 }

@@ -39,7 +39,13 @@ pub(super) struct Performed {
 }
 
 /// Moves `size` bytes at `speed` bytes a second, as far as the window goes.
-pub(super) fn perform(window: &Window, size: u64, speed: u64, vault: bool, kill: Option<Option<Exit>>) -> Performed {
+pub(super) fn perform(
+    window: &Window,
+    size: u64,
+    speed: u64,
+    vault: bool,
+    kill: Option<Option<Exit>>,
+) -> Performed {
     let time_ms = window.grant.time_ms;
     let bytes_max = window.grant.bytes.unwrap_or(u64::MAX);
     if !vault {
@@ -85,9 +91,21 @@ pub(super) fn perform(window: &Window, size: u64, speed: u64, vault: bool, kill:
         let packs = moved.div_ceil(PACK_BYTES);
         let bytes = (moved + overhead).min(bytes_max);
         // Without room for index and snapshot, whole packs are all that counts.
-        let confirmed = if finished { moved } else { moved - moved % (PACK_BYTES / 8) };
+        let confirmed = if finished {
+            moved
+        } else {
+            moved - moved % (PACK_BYTES / 8)
+        };
         let requests = BEGIN_REQUESTS + packs + if finished { END_REQUESTS } else { 2 };
-        return Performed { end, ms, bytes, requests, confirmed, finished, killed: false };
+        return Performed {
+            end,
+            ms,
+            bytes,
+            requests,
+            confirmed,
+            finished,
+            killed: false,
+        };
     };
     end = reason;
     ms = until;

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use lifeboat::scheduler::{
-    ClassRule, Closed, Conditions, Entry, History, Known, NetworkClass, Policy, Reason, Started, Use, Verdict, decide,
+    ClassRule, Closed, Conditions, Entry, History, Known, NetworkClass, Policy, Reason, Started, Use,
+    Verdict, decide,
 };
 use proptest::prelude::*;
 
@@ -13,15 +14,26 @@ const DAY_BYTES: u64 = 1000;
 const MONTH_BYTES: u64 = 3500;
 
 fn policy() -> Policy {
-    let mut policy = Policy { fresh_minutes: 1, stale_minutes: 1, ..Policy::default() };
-    let rule = ClassRule { using: Use::Always, day_bytes: Some(DAY_BYTES), month_bytes: Some(MONTH_BYTES) };
+    let mut policy = Policy {
+        fresh_minutes: 1,
+        stale_minutes: 1,
+        ..Policy::default()
+    };
+    let rule = ClassRule {
+        using: Use::Always,
+        day_bytes: Some(DAY_BYTES),
+        month_bytes: Some(MONTH_BYTES),
+    };
     (policy.network.metered, policy.network.roaming) = (rule, rule);
     policy
 }
 
 fn date(now: i64, zone: &str) -> jiff::civil::Date {
     let zone = jiff::tz::TimeZone::get(zone).unwrap();
-    jiff::Timestamp::from_millisecond(now).unwrap().to_zoned_datetime(zone).date()
+    jiff::Timestamp::from_millisecond(now)
+        .unwrap()
+        .to_zoned_datetime(zone)
+        .date()
 }
 
 proptest! {

@@ -1,8 +1,8 @@
 //! A decision is the same for the same arguments, and its reasons are all there are: with those removed the work runs, with one left it does not.
 
 use lifeboat::scheduler::{
-    Conditions, Decision, History, Known, Ledger, Network, NetworkClass, Policy, Reason, Task, Use, Verdict, decide,
-    wake_android, wake_apple,
+    Conditions, Decision, History, Known, Ledger, Network, NetworkClass, Policy, Reason, Task, Use, Verdict,
+    decide, wake_android, wake_apple,
 };
 use proptest::prelude::*;
 
@@ -56,8 +56,11 @@ fn remove(reason: Reason, task: Task, (_, policy, conditions, history): &mut Wor
                 &mut policy.network.constrained,
                 &mut policy.network.roaming,
             ] {
-                let bytes =
-                    if reason == Reason::DayAllowanceUsed { &mut rule.day_bytes } else { &mut rule.month_bytes };
+                let bytes = if reason == Reason::DayAllowanceUsed {
+                    &mut rule.day_bytes
+                } else {
+                    &mut rule.month_bytes
+                };
                 *bytes = None;
             }
         }
@@ -79,12 +82,17 @@ fn remove(reason: Reason, task: Task, (_, policy, conditions, history): &mut Wor
 }
 
 fn world() -> impl Strategy<Value = World> {
-    (policy(), conditions(), steps(), any::<u64>(), 0..20 * crate::random::DAY_MS).prop_map(
-        |(policy, conditions, steps, install, later)| {
+    (
+        policy(),
+        conditions(),
+        steps(),
+        any::<u64>(),
+        0..20 * crate::random::DAY_MS,
+    )
+        .prop_map(|(policy, conditions, steps, install, later)| {
             let (history, last) = history(install, &steps);
             (last + later, policy, conditions, history)
-        },
-    )
+        })
 }
 
 proptest! {

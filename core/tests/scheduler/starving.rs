@@ -1,8 +1,6 @@
 //! Whatever has happened: when the phone is at rest, and the operating system honours what it is asked, work happens.
 
-use lifeboat::scheduler::{
-    Closed, Entry, History, NetworkClass, Policy, Reason, Use, Verdict, Wake, decide,
-};
+use lifeboat::scheduler::{Closed, Entry, History, NetworkClass, Policy, Reason, Use, Verdict, Wake, decide};
 use proptest::prelude::*;
 
 use crate::random::{DAY_MS, EPOCH_MS, at_rest, history, policy, steps};
@@ -72,7 +70,13 @@ fn closed(end: Reason, finished: bool) -> Closed {
 /// A vault that is away for a month is asked at least twice a day, and the wait never grows beyond that.
 #[test]
 fn backing_off_never_becomes_giving_up() {
-    for end in [Reason::VaultUnreachable, Reason::WrongKey, Reason::Killed, Reason::Defect, Reason::StopUser] {
+    for end in [
+        Reason::VaultUnreachable,
+        Reason::WrongKey,
+        Reason::Killed,
+        Reason::Defect,
+        Reason::StopUser,
+    ] {
         let (policy, conditions) = (Policy::default(), at_rest(NetworkClass::Unmetered));
         let mut history = History::begin(7, EPOCH_MS);
         let (mut now, mut tries, mut longest) = (EPOCH_MS, 0, 0);
@@ -91,7 +95,10 @@ fn backing_off_never_becomes_giving_up() {
         }
         assert!(tries >= 60, "{end}: {tries} tries");
         assert!(tries <= 110, "{end}: {tries} tries are a burden");
-        assert!(longest <= 13 * 60 * 60 * 1000, "{end}: {longest} ms without a try");
+        assert!(
+            longest <= 13 * 60 * 60 * 1000,
+            "{end}: {longest} ms without a try"
+        );
     }
 }
 
@@ -102,10 +109,16 @@ fn after_an_unused_month_the_first_window_backs_up() {
     conditions.charging = lifeboat::scheduler::Known::No;
     conditions.battery_percent = Some(50);
     let mut history = History::begin(7, EPOCH_MS);
-    history.newest = Some(lifeboat::scheduler::Complete { at_ms: EPOCH_MS, files: 1, bytes: 1 });
+    history.newest = Some(lifeboat::scheduler::Complete {
+        at_ms: EPOCH_MS,
+        files: 1,
+        bytes: 1,
+    });
     let now = EPOCH_MS + 31 * DAY_MS;
     let decision = decide(now, &policy, &conditions, &history);
-    let Verdict::Run { task, grant } = decision.verdict else { panic!("{:?}", decision.waits) };
+    let Verdict::Run { task, grant } = decision.verdict else {
+        panic!("{:?}", decision.waits)
+    };
     assert!(task.is_backup());
     assert_eq!(grant.bytes, policy.network.metered.day_bytes);
 }

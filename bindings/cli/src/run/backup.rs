@@ -9,6 +9,7 @@ use std::{
 use lifeboat::{BackupJob, BackupReport, Source};
 use serde_json::json;
 
+use super::journal;
 use crate::{
     args::BackupArgs,
     exit::{Code, Result},
@@ -35,7 +36,10 @@ pub(super) async fn run(session: Session<'_>, args: BackupArgs) -> Result<Code> 
     let Session {
         engine, stop, out, ..
     } = session;
-    let report = progress::watch(engine, out, Told::Events, engine.backup(job, stop.clone())).await??;
+    journal::backup_begins(engine, &job.host).await?;
+    let ended = progress::watch(engine, out, Told::Events, engine.backup(job, stop.clone())).await?;
+    journal::backup_ended(engine, &ended).await?;
+    let report = ended?;
     warn(&report, out)?;
     let took = started.elapsed();
     if out.is_json() {

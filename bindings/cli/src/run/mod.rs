@@ -2,12 +2,16 @@
 
 mod backup;
 mod check;
+mod explain;
 mod forget;
 mod init;
+mod journal;
 mod key;
 mod ls;
 mod restore;
+mod simulate;
 mod snapshots;
+mod status;
 mod unlock;
 
 use clap::Parser;
@@ -59,6 +63,9 @@ fn command(cli: Cli, out: &mut Output) -> Result<Code> {
         Command::Unlock { remove_all } => with_engine(common, out, async |session| {
             unlock::run(session, remove_all).await
         }),
+        Command::Status(args) => status::run(common, &args, out),
+        Command::Explain(args) => explain::run(common, &args, out),
+        Command::Simulate(args) => simulate::run(&args, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::DemoWriter { database } => demo::writer::run(&database, out),
     }

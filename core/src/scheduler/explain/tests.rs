@@ -43,8 +43,18 @@ impl Book {
     }
 
     fn open(&mut self, at_ms: i64) {
-        let grant = Grant { time_ms: 60_000, class: None, bytes: None };
-        self.write(at_ms, Entry::Opened { task: Task::Increment, grant });
+        let grant = Grant {
+            time_ms: 60_000,
+            class: None,
+            bytes: None,
+        };
+        self.write(
+            at_ms,
+            Entry::Opened {
+                task: Task::Increment,
+                grant,
+            },
+        );
     }
 
     fn close(&mut self, at_ms: i64, end: Reason) {
@@ -65,7 +75,10 @@ impl Book {
 }
 
 fn boot(boot: u64) -> Started {
-    Started { boot: Some(boot), ..Started::default() }
+    Started {
+        boot: Some(boot),
+        ..Started::default()
+    }
 }
 
 #[test]
@@ -76,14 +89,25 @@ fn each_reason_says_since_when_without_a_break() {
     book.wait(3 * HOUR, &[Reason::NotCharging], 0);
     book.wait(4 * HOUR, &[Reason::NotCharging, Reason::Offline], 0);
     let told = book.at(5 * HOUR);
-    let since: Vec<_> = told.blocks.iter().map(|block| (block.reason, block.since_ms)).collect();
-    assert_eq!(since, [(Reason::NotCharging, 2 * HOUR), (Reason::Offline, 4 * HOUR)]);
+    let since: Vec<_> = told
+        .blocks
+        .iter()
+        .map(|block| (block.reason, block.since_ms))
+        .collect();
+    assert_eq!(
+        since,
+        [(Reason::NotCharging, 2 * HOUR), (Reason::Offline, 4 * HOUR)]
+    );
     assert_eq!(told.due, [Task::Increment]);
     assert_eq!(book.at(HOUR + 1).blocks[0].since_ms, HOUR, "as it was then");
     book.open(6 * HOUR);
     book.close(7 * HOUR, Reason::TimeUp);
     book.wait(8 * HOUR, &[Reason::NotCharging], 0);
-    assert_eq!(book.at(9 * HOUR).blocks[0].since_ms, 8 * HOUR, "a window ran in between");
+    assert_eq!(
+        book.at(9 * HOUR).blocks[0].since_ms,
+        8 * HOUR,
+        "a window ran in between"
+    );
 }
 
 #[test]
@@ -93,7 +117,13 @@ fn a_moment_inside_a_window_that_was_killed_says_so_afterwards() {
     book.open(HOUR);
     assert_eq!(book.at(HOUR + 1).runs, Some(Task::Increment));
     assert_eq!(book.at(HOUR + 1).windows[0].ended, None);
-    book.start(9 * HOUR, Started { last_exit: Some(Exit::Memory), ..boot(1) });
+    book.start(
+        9 * HOUR,
+        Started {
+            last_exit: Some(Exit::Memory),
+            ..boot(1)
+        },
+    );
     for at in [HOUR + 1, 9 * HOUR, 10 * HOUR] {
         let (end, closed) = book.at(at).windows[0].ended.clone().unwrap();
         assert_eq!((end, closed.end), (9 * HOUR, Reason::KilledMemory));
@@ -109,7 +139,13 @@ fn a_silence_has_a_reason_once_somebody_is_there_to_say_it() {
     for (started, reason) in [
         (boot(1), Reason::NotWoken),
         (boot(2), Reason::PoweredOff),
-        (Started { last_exit: Some(Exit::ForceStop), ..boot(1) }, Reason::ForceStopped),
+        (
+            Started {
+                last_exit: Some(Exit::ForceStop),
+                ..boot(1)
+            },
+            Reason::ForceStopped,
+        ),
         (standing(Standing::Restricted), Reason::LowStanding),
         (standing(Standing::Off), Reason::BackgroundOff),
     ] {
@@ -120,7 +156,12 @@ fn a_silence_has_a_reason_once_somebody_is_there_to_say_it() {
         book.start(9 * DAY, started);
         for at in [2 * DAY, 9 * DAY] {
             let gap = book.at(at).gap.expect("nothing was heard for days");
-            let expected = Gap { from_ms: HOUR, until_ms: Some(9 * DAY), asked_ms: 12 * HOUR, reason };
+            let expected = Gap {
+                from_ms: HOUR,
+                until_ms: Some(9 * DAY),
+                asked_ms: 12 * HOUR,
+                reason,
+            };
             assert_eq!(gap, expected);
         }
         book.wait(9 * DAY, &[Reason::Offline], 10 * DAY);
@@ -145,13 +186,27 @@ fn now_is_explained_from_policy_and_conditions() {
     let told = explain_now(DAY + HOUR, &policy, &conditions, &book.history, &book.rows);
     assert_eq!(told.freshness, Freshness::Late);
     assert_eq!(told.age_ms, DAY + HOUR - 1);
-    let since: Vec<_> = told.blocks.iter().map(|block| (block.reason, block.since_ms)).collect();
-    assert_eq!(since, [(Reason::Offline, DAY)], "the wish to charge is given up by now");
+    let since: Vec<_> = told
+        .blocks
+        .iter()
+        .map(|block| (block.reason, block.since_ms))
+        .collect();
+    assert_eq!(
+        since,
+        [(Reason::Offline, DAY)],
+        "the wish to charge is given up by now"
+    );
     assert!(told.cautions.contains(&Reason::ThermalUnknown) && told.advice.contains(&Reason::ThermalUnknown));
     assert!(!told.wakes.is_empty());
     let short = status(DAY + HOUR, &policy, &conditions, &book.history, &book.rows);
-    assert_eq!((short.waits, short.last_end), (Some(Reason::Offline), Some(Reason::Done)));
-    assert_eq!(short.next_ms, told.wakes.iter().map(|wake| wake.earliest_ms).min());
+    assert_eq!(
+        (short.waits, short.last_end),
+        (Some(Reason::Offline), Some(Reason::Done))
+    );
+    assert_eq!(
+        short.next_ms,
+        told.wakes.iter().map(|wake| wake.earliest_ms).min()
+    );
 }
 
 #[test]
@@ -161,14 +216,28 @@ fn the_alarm_is_raised_once_and_taken_back_once() {
     book.close(1, Reason::Done);
     assert_eq!(alarm(3 * DAY, &policy, &book.history), None);
     assert_eq!(alarm(3 * DAY + 2, &policy, &book.history), Some(Reason::Stale));
-    book.write(4 * DAY, Entry::Noticed { reason: Reason::Stale });
+    book.write(
+        4 * DAY,
+        Entry::Noticed {
+            reason: Reason::Stale,
+        },
+    );
     assert_eq!(alarm(5 * DAY, &policy, &book.history), None);
     book.open(6 * DAY);
     book.close(6 * DAY, Reason::Done);
     assert_eq!(alarm(6 * DAY, &policy, &book.history), Some(Reason::FreshAgain));
-    book.write(6 * DAY, Entry::Noticed { reason: Reason::FreshAgain });
+    book.write(
+        6 * DAY,
+        Entry::Noticed {
+            reason: Reason::FreshAgain,
+        },
+    );
     assert_eq!(alarm(6 * DAY, &policy, &book.history), None);
     let never = History::begin(1, 0);
     assert_eq!(staleness(HOUR, &policy, &never), Freshness::None);
-    assert_eq!(alarm(3 * DAY + 1, &policy, &never), Some(Reason::Stale), "a first backup that never came");
+    assert_eq!(
+        alarm(3 * DAY + 1, &policy, &never),
+        Some(Reason::Stale),
+        "a first backup that never came"
+    );
 }

@@ -4,21 +4,52 @@ use super::*;
 use crate::{format::ZonedTimestamp, retention::Count};
 
 fn complete(files: u64, bytes: u64) -> Option<Complete> {
-    Some(Complete { at_ms: 0, files, bytes })
+    Some(Complete {
+        at_ms: 0,
+        files,
+        bytes,
+    })
 }
 
 #[test]
 fn an_app_that_lost_most_of_its_data_is_asked_about_it() {
     let last = complete(100, 50 << 20);
-    assert_eq!(newborn(None, 0, 0, false), Newborn::Plain, "a first backup is what it is");
+    assert_eq!(
+        newborn(None, 0, 0, false),
+        Newborn::Plain,
+        "a first backup is what it is"
+    );
     assert_eq!(newborn(last, 100, 50 << 20, false), Newborn::Plain);
-    assert_eq!(newborn(last, 30, 20 << 20, false), Newborn::Plain, "somebody tidied up");
-    assert_eq!(newborn(last, 1, 4096, false), Newborn::Suspected, "installed anew");
-    assert_eq!(newborn(last, 100, 4096, false), Newborn::Suspected, "the files are there, and empty");
-    assert_eq!(newborn(last, 2, 50 << 20, false), Newborn::Suspected, "one large file, all others gone");
-    assert_eq!(newborn(complete(3, 5000), 0, 0, false), Newborn::Plain, "there was hardly anything");
+    assert_eq!(
+        newborn(last, 30, 20 << 20, false),
+        Newborn::Plain,
+        "somebody tidied up"
+    );
+    assert_eq!(
+        newborn(last, 1, 4096, false),
+        Newborn::Suspected,
+        "installed anew"
+    );
+    assert_eq!(
+        newborn(last, 100, 4096, false),
+        Newborn::Suspected,
+        "the files are there, and empty"
+    );
+    assert_eq!(
+        newborn(last, 2, 50 << 20, false),
+        Newborn::Suspected,
+        "one large file, all others gone"
+    );
+    assert_eq!(
+        newborn(complete(3, 5000), 0, 0, false),
+        Newborn::Plain,
+        "there was hardly anything"
+    );
     assert_eq!(newborn(last, 0, 0, false), Newborn::Suspected);
-    assert_eq!(newborn(complete(u64::MAX, u64::MAX), 1, 1, false), Newborn::Suspected);
+    assert_eq!(
+        newborn(complete(u64::MAX, u64::MAX), 1, 1, false),
+        Newborn::Suspected
+    );
 }
 
 #[test]
@@ -51,11 +82,24 @@ fn lineage(install: &str, last: u8) -> Lineage {
 
 #[test]
 fn a_phone_alone_is_itself_whatever_was_forgotten_or_made_by_others() {
-    let mut vault = vec![published(1, 0, "a"), published(2, 1, "a"), published(3, 2, "a"), published(9, 0, "b")];
+    let mut vault = vec![
+        published(1, 0, "a"),
+        published(2, 1, "a"),
+        published(3, 2, "a"),
+        published(9, 0, "b"),
+    ];
     assert_eq!(clone_guard(&lineage("a", 3), &vault), Identity::Ours);
     vault.remove(1);
-    assert_eq!(clone_guard(&lineage("a", 3), &vault), Identity::Ours, "the middle was forgotten");
-    assert_eq!(clone_guard(&lineage("a", 0), &vault), Identity::Ours, "a new catalog goes on");
+    assert_eq!(
+        clone_guard(&lineage("a", 3), &vault),
+        Identity::Ours,
+        "the middle was forgotten"
+    );
+    assert_eq!(
+        clone_guard(&lineage("a", 0), &vault),
+        Identity::Ours,
+        "a new catalog goes on"
+    );
 }
 
 #[test]
@@ -72,7 +116,13 @@ fn two_phones_from_one_image_each_take_another_name() {
     }
     // The image is older than both: its phone finds all that came after.
     let found = clone_guard(&lineage("a", 1), &vault);
-    assert_eq!(found, Identity::Shared { theirs: vec![id(2), id(3)], parent: Some(id(1)) });
+    assert_eq!(
+        found,
+        Identity::Shared {
+            theirs: vec![id(2), id(3)],
+            parent: Some(id(1))
+        }
+    );
     // Under its new name, it is alone.
     let renamed = [vault.to_vec(), vec![published(4, 1, "c")]].concat();
     assert_eq!(clone_guard(&lineage("c", 4), &renamed), Identity::Ours);
@@ -81,7 +131,10 @@ fn two_phones_from_one_image_each_take_another_name() {
 #[test]
 fn a_clone_is_found_also_where_its_line_was_forgotten() {
     let vault = [published(5, 4, "a"), published(8, 7, "a")];
-    assert!(matches!(clone_guard(&lineage("a", 5), &vault), Identity::Shared { .. }));
+    assert!(matches!(
+        clone_guard(&lineage("a", 5), &vault),
+        Identity::Shared { .. }
+    ));
 }
 
 /// Killed after the vault took the snapshot and before the catalog wrote that down.
@@ -125,11 +178,24 @@ fn at_day(day: i64) -> Timestamp {
 
 #[test]
 fn only_what_a_complete_newer_snapshot_follows_is_let_go() {
-    let all = vec![candidate(1, 1, true, None), candidate(2, 2, true, None), candidate(3, 3, false, None)];
+    let all = vec![
+        candidate(1, 1, true, None),
+        candidate(2, 2, true, None),
+        candidate(3, 3, false, None),
+    ];
     let gone = forgettable(all.clone(), &keep_last(1), at_day(10), false);
     assert_eq!(gone, Ok(vec![id(1)]), "2 is the newest complete one");
-    let incomplete: Vec<_> = all.into_iter().map(|one| Candidate { complete: false, ..one }).collect();
-    assert_eq!(forgettable(incomplete, &keep_last(1), at_day(10), false), Ok(vec![]));
+    let incomplete: Vec<_> = all
+        .into_iter()
+        .map(|one| Candidate {
+            complete: false,
+            ..one
+        })
+        .collect();
+    assert_eq!(
+        forgettable(incomplete, &keep_last(1), at_day(10), false),
+        Ok(vec![])
+    );
 }
 
 #[test]
@@ -144,7 +210,10 @@ fn what_would_keep_nothing_or_is_held_is_refused() {
     };
     let refused = forgettable(all.clone(), &elsewhere, at_day(10), false);
     assert_eq!(refused, Err(RetentionError::KeepsNothing { snapshots: 2 }.into()));
-    assert_eq!(forgettable(all, &keep_last(1), at_day(10), true), Err(ForgetRefusal::NewbornHold));
+    assert_eq!(
+        forgettable(all, &keep_last(1), at_day(10), true),
+        Err(ForgetRefusal::NewbornHold)
+    );
 }
 
 #[test]
