@@ -23,6 +23,7 @@ pub mod scheduler;
 mod seal;
 pub mod simulate;
 mod snapshotter;
+mod sqlite;
 pub mod storage;
 mod uploader;
 
@@ -34,5 +35,6 @@ pub use events::{Event, Phase, Progress};
 pub use forget::{ForgetJob, ForgetReport};
 pub use repository::{KeyInfo, LockInfo, LockKind, Unlock, init};
 pub use restorer::{RestoreJob, RestoreReport, RestoreWarning};
-pub use scan::Source;
+pub use scan::{DatabaseSource, Databases, Source};
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
+pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced};

@@ -5,6 +5,7 @@
 //! stays and the rest never happened.
 
 pub(crate) mod blobs;
+pub(crate) mod databases;
 pub(crate) mod files;
 pub(crate) mod journal;
 pub(crate) mod packs;
@@ -13,6 +14,7 @@ pub(crate) mod vault;
 mod worker;
 
 pub(crate) use blobs::Location;
+pub(crate) use databases::DatabaseState;
 pub(crate) use files::{FileRow, Stat};
 pub(crate) use packs::{SealedPack, SpooledPack};
 pub(crate) use schema::{open_for_reading, remove as remove_database};

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use lifeboat::{BackupJob, BackupReport, Source};
+use lifeboat::{BackupJob, BackupReport, DatabaseAccess, Databases, Source};
 use serde_json::json;
 
 use super::journal;
@@ -29,8 +29,11 @@ pub(super) async fn run(session: Session<'_>, args: BackupArgs) -> Result<Code> 
         excludes,
         tags: args.tags,
         host: host(args.host.as_ref()),
-        // Whatever is open here belongs to another process.
-        databases: true,
+        databases: Databases {
+            // Whatever is open here belongs to another process.
+            found: (!args.no_databases).then_some(DatabaseAccess::OtherProcess),
+            declared: Vec::new(),
+        },
         skip_if_unchanged: args.skip_if_unchanged,
     };
     let Session {
