@@ -51,15 +51,34 @@ fn a_backup_is_fresh_until_it_is_not() {
     assert_eq!(told["windows"][0]["task"], "first-backup");
     assert!(told["texts"]["not-due"].is_string());
     // Another wish, another phone.
-    fs::write(bench.path("policy"), r#"{"fresh_minutes": 1, "quiet": [{"from": "00:00", "until": "23:59"}]}"#).unwrap();
-    fs::write(bench.path("phone"), r#"{"network": "roaming", "charging": "no", "battery_percent": 3}"#).unwrap();
+    fs::write(
+        bench.path("policy"),
+        r#"{"fresh_minutes": 1, "quiet": [{"from": "00:00", "until": "23:59"}]}"#,
+    )
+    .unwrap();
+    fs::write(
+        bench.path("phone"),
+        r#"{"network": "roaming", "charging": "no", "battery_percent": 3}"#,
+    )
+    .unwrap();
     let (policy, phone) = (bench.path("policy"), bench.path("phone"));
     let (policy, phone) = (policy.to_str().unwrap(), phone.to_str().unwrap());
     let past = ["explain", "--json", "--at", "1999-01-01"];
-    assert_eq!(document(&bench, &past)["newest"], Value::Null, "there was nothing then");
+    assert_eq!(
+        document(&bench, &past)["newest"],
+        Value::Null,
+        "there was nothing then"
+    );
     let refused = bench.run(&["status", "--policy", policy, "--conditions", policy]);
-    assert!(code(&refused) == 1 && errors(&refused).contains("unknown field"), "{}", errors(&refused));
-    let told = document(&bench, &["status", "--json", "--policy", policy, "--conditions", phone]);
+    assert!(
+        code(&refused) == 1 && errors(&refused).contains("unknown field"),
+        "{}",
+        errors(&refused)
+    );
+    let told = document(
+        &bench,
+        &["status", "--json", "--policy", policy, "--conditions", phone],
+    );
     assert_eq!(told["runs"], Value::Null);
     let late = bench.run(&["explain", "--at", "2999-01-01"]);
     assert!(errors(&late).contains("future"), "{}", errors(&late));
@@ -72,14 +91,23 @@ fn a_backup_that_was_killed_is_named_by_the_next() {
     fs::create_dir_all(bench.path("source")).unwrap();
     bench.fill("source/large", 512 << 20);
     let source = bench.source();
-    let mut child = bench.command(&["--json", "backup", &source]).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = bench
+        .command(&["--json", "backup", &source])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let opened = || {
         let told = bench.run(&["explain", "--json"]);
         // Until the catalog is there, and while it is being made, there is nothing to read.
-        lines(&told).first().is_some_and(|told| !told["windows"].as_array().unwrap().is_empty())
+        lines(&told)
+            .first()
+            .is_some_and(|told| !told["windows"].as_array().unwrap().is_empty())
     };
     while !opened() {
-        assert!(child.try_wait().unwrap().is_none(), "the backup was too quick to be killed");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the backup was too quick to be killed"
+        );
     }
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     child.wait().unwrap();
@@ -89,13 +117,18 @@ fn a_backup_that_was_killed_is_named_by_the_next() {
     let windows = told["windows"].as_array().unwrap();
     assert_eq!(windows.len(), 2, "{told}");
     assert_eq!(windows[1]["ended"][1]["end"], "killed");
-    assert_eq!((&windows[0]["task"], &windows[0]["ended"][1]["end"]), (&"resume".into(), &"done".into()));
+    assert_eq!(
+        (&windows[0]["task"], &windows[0]["ended"][1]["end"]),
+        (&"resume".into(), &"done".into())
+    );
 }
 
 #[test]
 fn a_life_is_the_same_each_time_and_keeps_its_budget() {
     let bench = Bench::new();
-    let args = ["simulate", "--trace", "student", "--days", "60", "--seed", "4", "--json"];
+    let args = [
+        "simulate", "--trace", "student", "--days", "60", "--seed", "4", "--json",
+    ];
     let first = bench.ok(&args);
     assert_eq!(text(&first), text(&bench.ok(&args)));
     let report = &lines(&first)[0]["report"];
@@ -113,16 +146,31 @@ fn shipped_traces_are_what_the_generator_makes() {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/traces");
     for life in ["commuter", "put-aside", "iphone"] {
         let (made, kept) = (bench.path(life), format!("{shipped}/{life}.json"));
-        let write = ["simulate", "--trace", life, "--days", "28", "--seed", "1", "--write-trace"];
+        let write = [
+            "simulate",
+            "--trace",
+            life,
+            "--days",
+            "28",
+            "--seed",
+            "1",
+            "--write-trace",
+        ];
         let from_seed = bench.ok(&[&write[..], &[made.to_str().unwrap()]].concat());
-        assert_eq!(fs::read_to_string(&made).unwrap(), fs::read_to_string(&kept).unwrap(), "{life}");
+        assert_eq!(
+            fs::read_to_string(&made).unwrap(),
+            fs::read_to_string(&kept).unwrap(),
+            "{life}"
+        );
         assert_eq!(text(&from_seed), text(&bench.ok(&["simulate", "--trace", &kept])));
     }
 }
 
 fn browser() -> Option<&'static str> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
-    names.into_iter().find(|name| Command::new(name).arg("--version").output().is_ok())
+    names
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok())
 }
 
 /// One page that needs nothing but itself, and that a browser draws.
@@ -139,16 +187,33 @@ fn the_pages_stand_alone_and_are_drawn() {
         for outside in ["src=", "href=", "@import", "url("] {
             assert!(!html.contains(outside), "{name} reaches out with {outside}");
         }
-        assert!(html.contains("Leon Sorokin"), "the licence of the charts travels with them");
+        assert!(
+            html.contains("Leon Sorokin"),
+            "the licence of the charts travels with them"
+        );
         let Some(browser) = browser() else {
             eprintln!("skipped: no browser to draw {name} in");
             continue;
         };
-        let flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"];
+        let flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--virtual-time-budget=20000",
+            "--dump-dom",
+        ];
         let address = format!("file://{}", page.display());
         let profile = format!("--user-data-dir={}", bench.path("profile").display());
-        let drawn = Command::new(browser).args(flags).args([&profile, &address]).output().unwrap();
+        let drawn = Command::new(browser)
+            .args(flags)
+            .args([&profile, &address])
+            .output()
+            .unwrap();
         let dom = text(&drawn);
-        assert!(dom.contains(&format!("data-drawn=\"{plots}\"")), "{name}: {}", errors(&drawn));
+        assert!(
+            dom.contains(&format!("data-drawn=\"{plots}\"")),
+            "{name}: {}",
+            errors(&drawn)
+        );
     }
 }

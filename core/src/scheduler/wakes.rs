@@ -24,10 +24,11 @@ pub(super) fn wakes(view: &View<'_>, task: Option<Task>, runs: bool) -> Vec<Wake
     let earliest = after_gates(view, from);
     let late = view.late || earliest >= view.late_ms;
     let upkeep = task.is_some_and(|task| !task.is_backup());
-    let lanes = Lanes { view, upkeep };
+    let lanes = Lanes { view, upkeep: false };
     let mut wakes = Vec::new();
-    wakes.extend(lanes.lane(earliest, late, Renewed::Already));
-    if !late {
+    wakes.extend(Lanes { view, upkeep }.lane(earliest, late, Renewed::Already));
+    if !late || upkeep {
+        // Also while upkeep waits for its network: the backup does not need the same.
         let late_from = after_gates(view, view.late_ms.max(from));
         wakes.extend(lanes.lane(late_from, true, Renewed::Already));
     }

@@ -102,6 +102,28 @@ fn backing_off_never_becomes_giving_up() {
     }
 }
 
+/// Upkeep that waits for Wi-Fi must not keep a phone without any from being woken for its backup.
+#[test]
+fn upkeep_that_waits_holds_no_backup_up() {
+    let (policy, conditions) = (Policy::default(), at_rest(NetworkClass::Metered));
+    let mut history = History::begin(7, EPOCH_MS);
+    let now = EPOCH_MS + 40 * DAY_MS;
+    history.newest = Some(lifeboat::scheduler::Complete {
+        at_ms: now - 1,
+        files: 1,
+        bytes: 1,
+    });
+    history.snapshots_since_forget = 9;
+    let decision = decide(now, &policy, &conditions, &history);
+    assert_eq!(
+        (decision.verdict, decision.due.len()),
+        (Verdict::Wait, 2),
+        "{decision:?}"
+    );
+    let at = answered(&decision.wakes, NetworkClass::Metered).expect("a wake on mobile data");
+    assert!(at <= now + policy.fresh_ms() + policy.jitter_ms());
+}
+
 /// Nobody opened the app for a month, then somebody does.
 #[test]
 fn after_an_unused_month_the_first_window_backs_up() {
