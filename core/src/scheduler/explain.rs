@@ -398,10 +398,13 @@ fn gaps(rows: &[Row], policy: &Policy) -> Vec<Gap> {
 }
 
 fn why_silent(started: Option<&Started>, boot: Option<u64>, standing: Standing) -> Reason {
-    let standing = match started {
-        Some(started) if started.standing != Standing::Unknown => started.standing,
-        _ => standing,
-    };
+    let told = started.map(|started| [started.standing, started.lowest_standing]);
+    let standings = [standing].into_iter().chain(told.into_iter().flatten());
+    let standing = standings.max_by_key(|standing| match standing {
+        Standing::Off => 2,
+        Standing::Rare | Standing::Restricted => 1,
+        _ => 0,
+    });
     match started {
         Some(started) if started.force_stopped || started.last_exit == Some(Exit::ForceStop) => {
             Reason::ForceStopped
@@ -410,8 +413,8 @@ fn why_silent(started: Option<&Started>, boot: Option<u64>, standing: Standing) 
             Reason::PoweredOff
         }
         _ => match standing {
-            Standing::Off => Reason::BackgroundOff,
-            Standing::Rare | Standing::Restricted => Reason::LowStanding,
+            Some(Standing::Off) => Reason::BackgroundOff,
+            Some(Standing::Rare | Standing::Restricted) => Reason::LowStanding,
             _ => Reason::NotWoken,
         },
     }

@@ -107,6 +107,8 @@ pub struct Started {
     /// The user had force-stopped the app since, as `ApplicationStartInfo.wasForceStopped` tells it.
     pub force_stopped: bool,
     pub standing: Standing,
+    /// The lowest standing since the process before, as Android's `UsageEvents` tell it.
+    pub lowest_standing: Standing,
 }
 
 /// How a process ended, as Android's `ApplicationExitInfo` and `ApplicationStartInfo` or MetricKit tell it.

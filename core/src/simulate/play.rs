@@ -266,6 +266,11 @@ impl<'a> Player<'a> {
             last_exit: self.last_exit.take(),
             force_stopped: std::mem::take(&mut self.was_force_stopped),
             standing: self.world.standing,
+            lowest_standing: match &self.silencers {
+                these if these.contains(&Reason::BackgroundOff) => Standing::Off,
+                these if these.contains(&Reason::LowStanding) => Standing::Restricted,
+                _ => self.world.standing,
+            },
         };
         for entry in self.history.on_start(&started) {
             self.write(entry);
@@ -296,13 +301,13 @@ impl<'a> Player<'a> {
         }
         let wall = self.wall_ms();
         if let Some(gap) = told.gap.filter(|gap| gap.until_ms == Some(wall)) {
+            if self.silencers.is_empty() {
+                // The system had its own reasons, and that is what is to be said.
+                self.silencers.push(Reason::NotWoken);
+            }
             // A cause that was not one of those in effect is no answer.
             let named = self.silencers.contains(&gap.reason);
-            let cause = if named {
-                gap.reason
-            } else {
-                *self.silencers.first().unwrap_or(&Reason::NotWoken)
-            };
+            let cause = if named { gap.reason } else { self.silencers[0] };
             let (when, silencers) = (self.now_ms, self.silencers.clone());
             self.report.name(cause, named, || {
                 format!("{when}: silent by {silencers:?}, told {gap:?}")
