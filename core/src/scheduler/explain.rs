@@ -389,7 +389,12 @@ fn gaps(rows: &[Row], policy: &Policy) -> Vec<Gap> {
         }
         match &row.entry {
             Entry::Waited(waited) => wake = waited.wake_ms.map(|at| (at, waited.standing)),
-            Entry::Started(started) => boot = started.boot.or(boot),
+            Entry::Started(started) => {
+                boot = started.boot.or(boot);
+                if let Some((_, standing)) = wake.as_mut().filter(|_| started.standing != Standing::Unknown) {
+                    *standing = started.standing;
+                }
+            }
             _ => {}
         }
         last_ms = Some(row.until_ms);

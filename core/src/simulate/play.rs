@@ -108,6 +108,10 @@ struct Player<'a> {
     silencers: Vec<Reason>,
     /// A window that was killed, and the reason that must be told for it.
     killed: Option<Reason>,
+    /// What an end that nobody reported looks like from the present start.
+    inferred: Reason,
+    /// What is left of a verification or a prune, which go on over windows as a backup does.
+    upkeep_left: Option<(Task, u64)>,
     next_sample_ms: i64,
     complete_ms: Option<i64>,
     day_is_fresh: bool,
@@ -147,6 +151,8 @@ impl<'a> Player<'a> {
             waiting: (now_ms, Vec::new()),
             silencers: Vec::new(),
             killed: None,
+            inferred: Reason::Killed,
+            upkeep_left: None,
             next_sample_ms: now_ms + SAMPLE_MS,
             complete_ms: None,
             day_is_fresh: true,
@@ -272,6 +278,11 @@ impl<'a> Player<'a> {
                 _ => self.world.standing,
             },
         };
+        self.inferred = match (started.force_stopped, started.boot != self.history.boot) {
+            (true, _) => Reason::KilledForceStop,
+            (false, true) => Reason::KilledReboot,
+            (false, false) => Reason::Killed,
+        };
         for entry in self.history.on_start(&started) {
             self.write(entry);
         }
@@ -288,7 +299,11 @@ impl<'a> Player<'a> {
             &self.history,
             &self.rows,
         );
-        if let Some(expected) = self.killed.take() {
+        if let Some(mut expected) = self.killed.take() {
+            // What nobody reported cannot be told apart from what befell the app before it could ask.
+            if expected == Reason::Killed {
+                expected = self.inferred;
+            }
             let end = told
                 .windows
                 .first()
@@ -401,9 +416,16 @@ impl<'a> Player<'a> {
                 };
                 first + std::mem::take(&mut self.new_bytes)
             }),
-            Task::Verify => (self.stored / 50).min(20 << 20),
             Task::Forget => 4096,
-            Task::Prune => self.stored / 40,
+            Task::Verify | Task::Prune => {
+                let begun = self.upkeep_left.filter(|(task, _)| *task == window.task);
+                let whole = if window.task == Task::Verify {
+                    (self.stored / 50).min(20 << 20)
+                } else {
+                    self.stored / 40
+                };
+                begun.map_or(whole, |(_, left)| left)
+            }
         };
         let fast = class == Some(NetworkClass::Unmetered);
         let speed = if fast {
@@ -429,6 +451,10 @@ impl<'a> Player<'a> {
         if window.task.is_backup() {
             self.run_left = Some(size.saturating_sub(done.confirmed));
             self.stored += done.confirmed;
+        }
+        if matches!(window.task, Task::Verify | Task::Prune) {
+            let left = (window.task, size.saturating_sub(done.confirmed));
+            self.upkeep_left = Some(left).filter(|_| !done.finished);
         }
         if done.killed {
             self.killed = Some(done.end);
