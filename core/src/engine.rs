@@ -29,7 +29,7 @@ use crate::{
         cpu::{CpuPool, CpuThreads},
         host::Host,
     },
-    scheduler::{SchedulerHandle, Work},
+    scheduler::{Diary, SchedulerHandle, Work},
     snapshotter::{BackupJob, BackupReport, SnapshotterHandle, SnapshotterParts, SpoolRoom, Terms},
     storage::{self, Address, Storage, StorageOptions},
     uploader::{UploaderHandle, UploaderParts},
@@ -306,6 +306,11 @@ impl Engine {
     pub fn master_key(&self) -> Result<MasterKey> {
         let raw = self.shared.repository.key.to_raw();
         MasterKey::from_raw(&raw).map_err(|error| Error::bug(format!("the key in use is not one: {error}")))
+    }
+
+    /// Where decisions and windows are written down, and answers come from.
+    pub fn diary(&self) -> Diary<'_> {
+        Diary::new(&self.shared.catalog)
     }
 
     /// How far the current job is. Costs nothing, from any thread.

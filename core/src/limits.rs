@@ -237,6 +237,31 @@ pub const EVENT_BACKLOG: usize = 256;
 /// Names listed one by one in a report; more are counted only.
 pub const REPORT_NAMES_MAX: usize = 1000;
 
+/// Days and classes of network that the ledger of spent bytes tells apart: a month of all classes, and some days beyond.
+pub const LEDGER_ENTRIES_MAX: usize = 4 * 36;
+/// The wait after a first failure; doubled with each further one. As long as the shortest period that Android honours.
+pub const BACKOFF_FIRST_MS: i64 = 15 * 60 * 1000;
+/// The longest wait after failures: whatever has happened, something is tried twice a day.
+pub const BACKOFF_MAX_MS: i64 = 12 * 60 * 60 * 1000;
+/// When something is in the way that no wake request can express, such as heat, we look again after this long.
+pub const RECHECK_MS: i64 = 60 * 60 * 1000;
+/// A wake is asked for this long after a window has begun, so that a kill does not end it all.
+pub const GO_ON_AFTER_MS: i64 = 15 * 60 * 1000;
+/// Windows are kept this short while the host has not said what careful work needs to know.
+pub const CAUTIOUS_WINDOW_MS: u64 = 60 * 1000;
+/// What is kept of a window's time to come to an end in.
+pub const GRANT_MARGIN_MS: u64 = 1500;
+/// Wake requests lie at most this far ahead: Apple advises a week, and a phone that is not heard of for longer should say so.
+pub const WAKE_AHEAD_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// A clock that goes back by less than this has been corrected, not changed.
+pub const CLOCK_TOLERANCE_MS: i64 = 2 * 60 * 1000;
+/// Rows of the journal, about 300 bytes each; the oldest are folded into counts.
+pub const JOURNAL_ROWS_MAX: usize = 2000;
+/// Months of counts that are kept of folded rows.
+pub const JOURNAL_MONTHS_MAX: usize = 36;
+/// Windows that an explanation tells of.
+pub const EXPLAIN_WINDOWS: usize = 8;
+
 const _: () = {
     assert!(CHUNK_MIN_BYTES < CHUNK_AVG_BYTES && CHUNK_AVG_BYTES < CHUNK_MAX_BYTES);
     // One chunk must always be admitted, or a large file would wait for ever.
@@ -248,6 +273,8 @@ const _: () = {
     // Room for the pack being sealed while others are on their way.
     assert!(SPOOL_BYTES_MAX >= UPLOADS_IN_FLIGHT_BYTES_MAX + 2 * PACK_MAX_BYTES);
     assert!(PACK_BLOBS_MAX * 41 < 16 * MIB);
+    // Every class on every day of the longest month, and of the two days that zones may differ by.
+    assert!(LEDGER_ENTRIES_MAX >= 4 * 33);
     // Our own packs are checked side by side: each costs two pieces, and a blob in both forms.
     assert!(2 * READ_BYTES_MAX + 2 * CHUNK_MAX_BYTES as u64 <= CHECK_BYTES_MAX / 2);
 };

@@ -3,7 +3,11 @@
 //! The first SIGINT or SIGTERM cancels the command and stops the engine, which is safe at any time and soon
 //! done. The second one does not wait for that: a kill is safe at any time, too.
 
-use std::{path::Path, pin::pin, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
 
 use lifeboat::{Engine, EngineOptions, Unlock};
 use tokio::{
@@ -54,10 +58,7 @@ pub(crate) fn with_engine(
 ) -> Result<Code> {
     let address = vault::address(common)?;
     let storage = vault::options(common, &address)?;
-    let state_dir = match &common.state {
-        Some(dir) => dir.clone(),
-        None => vault::default_state_dir(&address)?,
-    };
+    let state_dir = state_dir(common)?;
     let password_file = common.password_file.clone();
     let engine_dir = state_dir.clone();
     let open = move || {
@@ -154,6 +155,14 @@ impl Signals {
             done = work => done.unwrap_or_else(|error| Err(Failure::here(format!("a defect: {error}")))),
             () = self.next() => Err(Failure::INTERRUPTED),
         }
+    }
+}
+
+/// The engine's own folder for the vault, whether it is there or not.
+pub(crate) fn state_dir(common: &Common) -> Result<PathBuf> {
+    match &common.state {
+        Some(dir) => Ok(dir.clone()),
+        None => vault::default_state_dir(&vault::address(common)?),
     }
 }
 

@@ -73,23 +73,21 @@ fn stop_many(stops: usize, seed: u64) -> Vec<Duration> {
     took
 }
 
+/// With `LIFEBOAT_STOPS=200`, on an idle machine, this measures: the slowest must take less than a quarter of a second. Without, a loaded machine
+/// must not make it fail.
 #[test]
-fn a_few_stops_are_soon_obeyed() {
-    let took = stop_many(10, 1);
-    // How soon on an idle machine is what the next one measures; here it must not be the end of the window.
-    assert!(took[9] < Duration::from_secs(30), "{took:?}");
-}
-
-/// A measurement, for an idle machine.
-#[test]
-#[ignore = "takes minutes, and an idle machine"]
-fn two_hundred_stops_at_random_moments_take_less_than_a_quarter_of_a_second_each() {
-    let took = stop_many(200, 2);
-    println!(
-        "of 200 stops: half within {:?}, 95 % within {:?}, the slowest {:?}",
-        took[100], took[190], took[199]
-    );
-    assert!(took[199] < Duration::from_millis(250), "{:?}", took[199]);
+fn stops_at_random_moments_are_soon_obeyed() {
+    let wanted = std::env::var("LIFEBOAT_STOPS").ok();
+    let count = wanted.as_ref().map_or(10, |text| text.parse().unwrap());
+    let took = stop_many(count, 2);
+    let (half, slowest) = (took[count / 2], took[count - 1]);
+    println!("of {count} stops: half within {half:?}, the slowest {slowest:?}");
+    let most = if wanted.is_some() {
+        Duration::from_millis(250)
+    } else {
+        Duration::from_secs(30)
+    };
+    assert!(slowest < most, "{took:?}");
 }
 
 #[test]

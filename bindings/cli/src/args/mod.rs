@@ -2,6 +2,7 @@
 
 mod forget;
 mod prune;
+mod schedule;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,6 +14,7 @@ use lifeboat::{
     storage::Address,
 };
 pub(crate) use prune::PruneArgs;
+pub(crate) use schedule::{ExplainArgs, SimulateArgs, StatusArgs};
 
 /// Backs folders and live SQLite databases up, end-to-end encrypted, into a repository that restic reads too.
 #[derive(Debug, Parser)]
@@ -100,6 +102,12 @@ pub(crate) enum Command {
         #[arg(long)]
         remove_all: bool,
     },
+    /// Say in a few lines how the backup is. Opens no vault
+    Status(StatusArgs),
+    /// Say what is due, what is in the way and since when, and how the last windows ended. Opens no vault
+    Explain(ExplainArgs),
+    /// Play a phone's life, or a fleet's, under a policy: how fresh, how much, and why not
+    Simulate(SimulateArgs),
     /// Show it all in a few seconds: back a small app's data up while it is being written, lose it, bring it
     /// back
     Demo(DemoArgs),

@@ -9,7 +9,7 @@ use std::{
 use lifeboat::{BackupJob, BackupReport, DatabaseAccess, Databases, Source};
 use serde_json::json;
 
-use super::window;
+use super::{journal, window};
 use crate::{
     args::BackupArgs,
     exit::{Code, Result},
@@ -39,6 +39,7 @@ pub(super) async fn run(session: Session<'_>, args: BackupArgs) -> Result<Code> 
     let Session {
         engine, stop, out, ..
     } = session;
+    journal::backup_begins(engine, &job.host).await?;
     if let Some(deadline) = args.window {
         let terms = window::Terms {
             deadline,
@@ -47,10 +48,12 @@ pub(super) async fn run(session: Session<'_>, args: BackupArgs) -> Result<Code> 
         };
         let outcome = engine.run_window(job, terms.budget(stop.clone()));
         let outcome = progress::watch(engine, out, Told::Events, outcome).await?;
+        journal::window_ended(engine, &outcome).await?;
         return window::tell(outcome, started, out);
     }
-    let report = progress::watch(engine, out, Told::Events, engine.backup(job, stop.clone())).await??;
-    done(&report, started, out)
+    let ended = progress::watch(engine, out, Told::Events, engine.backup(job, stop.clone())).await?;
+    journal::backup_ended(engine, &ended).await?;
+    done(&ended?, started, out)
 }
 
 /// Says what a backup did.

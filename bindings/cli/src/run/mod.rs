@@ -3,13 +3,17 @@
 mod apply;
 mod backup;
 mod check;
+mod explain;
 mod forget;
 mod init;
+mod journal;
 mod key;
 mod ls;
 mod prune;
 mod restore;
+mod simulate;
 mod snapshots;
+mod status;
 mod unlock;
 mod window;
 
@@ -69,6 +73,9 @@ fn command(cli: Cli, out: &mut Output) -> Result<Code> {
         Command::Unlock { remove_all } => with_engine(common, out, async |session| {
             unlock::run(session, remove_all).await
         }),
+        Command::Status(args) => status::run(common, &args, out),
+        Command::Explain(args) => explain::run(common, &args, out),
+        Command::Simulate(args) => simulate::run(&args, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::DemoWriter { database } => demo::writer::run(&database, out),
     }
