@@ -13,6 +13,7 @@
 //! | `LIFEBOAT_BIN` | the `lifeboat` binary under test |
 //! | `LIFEBOAT_RESTIC` | a current restic |
 //! | `LIFEBOAT_RESTIC_OLD` | the oldest restic that reads format 2 well, 0.14 |
+//! | `LIFEBOAT_INPROCESS` | the shared library of `tests/inprocess` |
 //! | `LIFEBOAT_SEED` | another seed for the random tests |
 //! | `LIFEBOAT_KILLS` | how many kills the kill tests do |
 
@@ -25,11 +26,13 @@
 )]
 
 pub mod compare;
+pub mod inprocess;
 pub mod lifeboat_cli;
 pub mod process;
 pub mod restic;
 pub mod rng;
 pub mod scene;
+pub mod shell;
 pub mod tree_gen;
 pub mod vault;
 
@@ -38,6 +41,7 @@ pub use lifeboat_cli::Lifeboat;
 pub use restic::Restic;
 pub use rng::Rng;
 pub use scene::Scene;
+pub use shell::Shell;
 pub use tree_gen::Forest;
 
 /// The seed of this run: `LIFEBOAT_SEED`, or the test's own. Printed, so that a failure can be repeated.
