@@ -13,6 +13,7 @@
 //! | `LIFEBOAT_BIN` | the `lifeboat` binary under test |
 //! | `LIFEBOAT_RESTIC` | a current restic |
 //! | `LIFEBOAT_RESTIC_OLD` | the oldest restic that reads format 2 well, 0.14 |
+//! | `LIFEBOAT_INPROCESS` | the shared library of `tests/inprocess` |
 //! | `LIFEBOAT_REST_SERVER` | restic's rest-server |
 //! | `LIFEBOAT_VERSITYGW` | an S3 server over a folder |
 //! | `LIFEBOAT_MOTO_SERVER` | an S3 server in memory |
@@ -30,6 +31,7 @@
 pub mod compare;
 pub mod contract;
 pub mod faulty;
+pub mod inprocess;
 pub mod lifeboat_cli;
 pub mod process;
 pub mod pruning;
@@ -37,6 +39,7 @@ pub mod restic;
 pub mod rng;
 pub mod scene;
 pub mod servers;
+pub mod shell;
 pub mod soak;
 pub mod tree_gen;
 pub mod vault;
@@ -46,6 +49,7 @@ pub use lifeboat_cli::Lifeboat;
 pub use restic::Restic;
 pub use rng::Rng;
 pub use scene::Scene;
+pub use shell::Shell;
 pub use tree_gen::Forest;
 
 /// The seed of this run: `LIFEBOAT_SEED`, or the test's own. Printed, so that a failure can be repeated.
