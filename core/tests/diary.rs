@@ -34,6 +34,7 @@ fn good() -> Conditions {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one story, told in its order")]
 fn a_window_outlives_its_process_in_the_diary() {
     let scene = Scene::new();
     let engine = scene.open();

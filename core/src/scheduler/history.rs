@@ -208,9 +208,10 @@ impl History {
         for at in [&mut self.forgot_ms, &mut self.verified_ms, &mut self.pruned_ms] {
             at.as_mut().map(back);
         }
-        self.newest.as_mut().map(|newest| back(&mut newest.at_ms));
-        self.run.as_mut().map(|run| back(&mut run.begun_ms));
-        self.open.as_mut().map(|open| back(&mut open.at_ms));
+        let newest = self.newest.as_mut().map(|newest| &mut newest.at_ms);
+        let run = self.run.as_mut().map(|run| &mut run.begun_ms);
+        let open = self.open.as_mut().map(|open| &mut open.at_ms);
+        [newest, run, open].into_iter().flatten().for_each(back);
     }
 
     /// The age of the newest complete snapshot, or of the engine's stay here where there is none.
@@ -333,7 +334,9 @@ impl History {
                 Some(Task::FirstBackup | Task::Increment | Task::Resume) => {
                     self.run = None;
                     // Nothing to publish: the newest snapshot is what the phone holds.
-                    self.newest.as_mut().map(|newest| newest.at_ms = now_ms);
+                    if let Some(newest) = &mut self.newest {
+                        newest.at_ms = now_ms;
+                    }
                 }
                 None => {}
             }

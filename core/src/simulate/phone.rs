@@ -159,7 +159,8 @@ impl System {
 
     /// Takes requests in place of those before. `wall_ms` is what the phone's clock shows at `now_ms`.
     pub(super) fn ask(&mut self, now_ms: i64, wall_ms: i64, wakes: &[Wake], world: &World, rng: &mut Rng) {
-        (self.works.clear(), self.tasks.clear());
+        self.works.clear();
+        self.tasks.clear();
         match self.platform {
             Platform::Android => {
                 for work in wake_android::one_time_work(wall_ms, wakes) {
