@@ -1,6 +1,7 @@
 //! Decisions and windows as an engine writes them down: what the next process, and a reader without an engine, find of them.
 
-#![allow(clippy::unwrap_used)]
+// A story, told in its order.
+#![allow(clippy::unwrap_used, clippy::too_many_lines)]
 
 mod scene;
 
@@ -34,7 +35,6 @@ fn good() -> Conditions {
 }
 
 #[test]
-#[allow(clippy::too_many_lines, reason = "one story, told in its order")]
 fn a_window_outlives_its_process_in_the_diary() {
     let scene = Scene::new();
     let engine = scene.open();

@@ -6,13 +6,16 @@
 //!
 //! A missing tool is a failure here, never a silent pass. Leaving tests out is the business of `tests/run`, which
 //! says so, and chooses them by file name: `harness*` and `interop*` need restic, `*_old` an old one, `kill*` restic
-//! and the binary.
+//! and the binary, `storage*` all of these and the servers.
 //!
 //! | variable | what it names |
 //! |---|---|
 //! | `LIFEBOAT_BIN` | the `lifeboat` binary under test |
 //! | `LIFEBOAT_RESTIC` | a current restic |
 //! | `LIFEBOAT_RESTIC_OLD` | the oldest restic that reads format 2 well, 0.14 |
+//! | `LIFEBOAT_REST_SERVER` | restic's rest-server |
+//! | `LIFEBOAT_VERSITYGW` | an S3 server over a folder |
+//! | `LIFEBOAT_MOTO_SERVER` | an S3 server in memory |
 //! | `LIFEBOAT_SEED` | another seed for the random tests |
 //! | `LIFEBOAT_KILLS` | how many kills the kill tests do |
 
@@ -25,11 +28,16 @@
 )]
 
 pub mod compare;
+pub mod contract;
+pub mod faulty;
 pub mod lifeboat_cli;
 pub mod process;
+pub mod pruning;
 pub mod restic;
 pub mod rng;
 pub mod scene;
+pub mod servers;
+pub mod soak;
 pub mod tree_gen;
 pub mod vault;
 

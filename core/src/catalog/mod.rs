@@ -9,6 +9,7 @@ pub(crate) mod databases;
 pub(crate) mod files;
 pub(crate) mod journal;
 pub(crate) mod packs;
+pub(crate) mod run;
 mod schema;
 pub(crate) mod vault;
 mod worker;

@@ -324,7 +324,7 @@ impl<'a> View<'a> {
             [Reason::Locked, Reason::LockUnknown],
             waits,
         );
-        let least_ms = u64::from(self.policy.window.least_seconds) * 1000 + limits::WINDOW_MARGIN_MS;
+        let least_ms = u64::from(self.policy.window.least_seconds) * 1000 + limits::GRANT_MARGIN_MS;
         if conditions.window_left_ms.is_some_and(|left| left < least_ms) {
             waits.push(by_others(Reason::WindowTooShort));
         }
@@ -374,7 +374,7 @@ impl<'a> View<'a> {
             time_ms = time_ms.min(limits::CAUTIOUS_WINDOW_MS);
         }
         if let Some(left) = self.conditions.window_left_ms {
-            time_ms = time_ms.min(left.saturating_sub(limits::WINDOW_MARGIN_MS));
+            time_ms = time_ms.min(left.saturating_sub(limits::GRANT_MARGIN_MS));
         }
         let class = self.conditions.network.class();
         Grant {

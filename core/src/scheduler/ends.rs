@@ -18,6 +18,7 @@ impl Reason {
             Kind::OutOfSpace(Place::Vault) => Self::VaultFull,
             Kind::OutOfSpace(Place::State | Place::Target) => Self::DiskFull,
             Kind::Unreachable => Self::VaultUnreachable,
+            Kind::WrongServer => Self::WrongServer,
             Kind::Locked => Self::VaultLocked,
             Kind::Catalog => Self::CatalogFailed,
             Kind::Io => Self::IoFailed,

@@ -208,10 +208,15 @@ impl History {
         for at in [&mut self.forgot_ms, &mut self.verified_ms, &mut self.pruned_ms] {
             at.as_mut().map(back);
         }
-        let newest = self.newest.as_mut().map(|newest| &mut newest.at_ms);
-        let run = self.run.as_mut().map(|run| &mut run.begun_ms);
-        let open = self.open.as_mut().map(|open| &mut open.at_ms);
-        [newest, run, open].into_iter().flatten().for_each(back);
+        if let Some(newest) = self.newest.as_mut() {
+            back(&mut newest.at_ms)
+        }
+        if let Some(run) = self.run.as_mut() {
+            back(&mut run.begun_ms)
+        }
+        if let Some(open) = self.open.as_mut() {
+            back(&mut open.at_ms)
+        }
     }
 
     /// The age of the newest complete snapshot, or of the engine's stay here where there is none.
@@ -368,7 +373,7 @@ fn is_failure(end: Reason) -> bool {
     use Reason::{
         AccessDenied, BadRequest, Busy, CatalogFailed, Defect, DiskFull, IoFailed, Killed, KilledCrash,
         KilledForceStop, KilledMemory, NetworkLost, NoRepository, StopUser, Unsupported, VaultDamaged,
-        VaultFull, VaultLocked, VaultUnreachable, WrongKey,
+        VaultFull, VaultLocked, VaultUnreachable, WrongKey, WrongServer,
     };
     matches!(
         end,
@@ -392,6 +397,7 @@ fn is_failure(end: Reason) -> bool {
             | VaultLocked
             | VaultUnreachable
             | WrongKey
+            | WrongServer
     )
 }
 

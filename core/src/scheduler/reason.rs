@@ -117,6 +117,7 @@ reasons! {
     StopUnknown, End, "stop-unknown", "the system stopped it and did not say why", "";
     NetworkLost, End, "network-lost", "the network went away in the middle", "";
     VaultUnreachable, End, "vault-unreachable", "the vault did not answer", "";
+    WrongServer, End, "wrong-server", "something else answered in the place of the vault, such as a network's login page", "sign in to the network, or look at the vault's address and certificate";
     VaultFull, End, "vault-full", "the vault is full", "make room in the vault";
     AccessDenied, End, "access-denied", "the vault refused the credentials, or a folder its access", "renew the credentials";
     VaultLocked, End, "vault-locked", "another client held the vault", "";

@@ -9,12 +9,12 @@ use super::{
     report::{Report, WindowSeen},
     rng::Rng,
     trace::{Change, Trace},
-    work::{self, Performed, Window},
+    work::{self, Window},
 };
 use crate::scheduler::{
     Closed, Conditions, Decision, Entry, Exit, History, NetworkClass, Policy, Published, Reason, Standing,
     Started, Task, Verdict, Waited, decide,
-    explain::{Explanation, Row, alarm, explain_now},
+    explain::{Row, alarm, explain_now},
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -291,13 +291,24 @@ impl<'a> Player<'a> {
 
     /// Whether what happened before is named, now that somebody can say it.
     fn look_back(&mut self) {
-        let told = self.told();
+        let conditions = self.world.conditions(None);
+        let told = explain_now(
+            self.wall_ms(),
+            self.policy,
+            &conditions,
+            &self.history,
+            &self.rows,
+        );
         if let Some(mut expected) = self.killed.take() {
             // What nobody reported cannot be told apart from what befell the app before it could ask.
             if expected == Reason::Killed {
                 expected = self.inferred;
             }
-            let end = last_end(&told);
+            let end = told
+                .windows
+                .first()
+                .and_then(|window| window.ended.as_ref())
+                .map(|(_, closed)| closed.end);
             let when = self.now_ms;
             self.report.name(expected, end == Some(expected), || {
                 format!("{when}: {expected}, told {end:?}")
@@ -393,30 +404,34 @@ impl<'a> Player<'a> {
         self.waiting = (self.now_ms, reasons.collect());
     }
 
-    /// How much the task has to move: what it has left, or all of it.
-    fn size(&mut self, task: Task) -> u64 {
-        let whole = match task {
-            Task::Resume | Task::FirstBackup | Task::Increment => {
+    /// What is left of a task, in bytes.
+    fn size_of(&mut self, task: Task) -> u64 {
+        match task {
+            Task::Resume | Task::FirstBackup | Task::Increment => *self.run_left.get_or_insert_with(|| {
                 let first = if self.stored == 0 {
                     self.trace.data.first_bytes
                 } else {
                     0
                 };
-                let new = &mut self.new_bytes;
-                return *self.run_left.get_or_insert_with(|| first + std::mem::take(new));
-            }
+                first + std::mem::take(&mut self.new_bytes)
+            }),
             Task::Forget => 4096,
-            Task::Verify => (self.stored / 50).min(20 << 20),
-            Task::Prune => self.stored / 40,
-        };
-        let begun = self.upkeep_left.filter(|(other, _)| *other == task);
-        begun.map_or(whole, |(_, left)| left)
+            Task::Verify | Task::Prune => {
+                let begun = self.upkeep_left.filter(|(begun, _)| *begun == task);
+                let whole = if task == Task::Verify {
+                    (self.stored / 50).min(20 << 20)
+                } else {
+                    self.stored / 40
+                };
+                begun.map_or(whole, |(_, left)| left)
+            }
+        }
     }
 
     /// Does what a window does. Whether the app may go on after it.
     fn work(&mut self, window: Window) -> bool {
         let class = window.grant.class;
-        let size = self.size(window.task);
+        let size = self.size_of(window.task);
         let fast = class == Some(NetworkClass::Unmetered);
         let speed = if fast {
             self.trace.data.fast
@@ -438,26 +453,21 @@ impl<'a> Player<'a> {
         });
         *self.report.ends.entry(done.end.code()).or_default() += 1;
         self.pass(window.from_ms + i64::try_from(done.ms).unwrap_or(0));
-        let left = size.saturating_sub(done.confirmed);
         if window.task.is_backup() {
-            self.run_left = Some(left);
+            self.run_left = Some(size.saturating_sub(done.confirmed));
             self.stored += done.confirmed;
-        } else {
-            self.upkeep_left = Some((window.task, left)).filter(|_| !done.finished);
+        }
+        if matches!(window.task, Task::Verify | Task::Prune) {
+            let left = (window.task, size.saturating_sub(done.confirmed));
+            self.upkeep_left = Some(left).filter(|_| !done.finished);
         }
         if done.killed {
             self.killed = Some(done.end);
-            self.dies(work::exit_of(done.end));
+            self.dies(exit_of(done.end));
             return false;
         }
-        self.close(window.task, class, &done);
-        done.finished
-    }
-
-    /// Writes down how a window ended, and looks whether that can be read.
-    fn close(&mut self, task: Task, class: Option<NetworkClass>, done: &Performed) {
         let mut published = None;
-        if done.finished && task.is_backup() {
+        if done.finished && window.task.is_backup() {
             self.run_left = None;
             self.complete_ms = Some(self.now_ms);
             self.report.snapshots += 1;
@@ -473,23 +483,28 @@ impl<'a> Player<'a> {
             published,
         }));
         if done.end != Reason::Done {
-            let end = last_end(&self.told());
-            let when = self.now_ms;
-            self.report.name(done.end, end == Some(done.end), || {
-                format!("{when}: {}, told {end:?}", done.end)
-            });
+            self.judge_end(done.end);
         }
+        done.finished
     }
 
-    fn told(&self) -> Explanation {
-        let conditions = self.world.conditions(None);
-        explain_now(
+    /// Whether `explain` says why the window ended.
+    fn judge_end(&mut self, why: Reason) {
+        let told = explain_now(
             self.wall_ms(),
             self.policy,
-            &conditions,
+            &Conditions::default(),
             &self.history,
             &self.rows,
-        )
+        );
+        let end = told
+            .windows
+            .first()
+            .and_then(|window| window.ended.as_ref())
+            .map(|(_, closed)| closed.end);
+        let when = self.now_ms;
+        self.report
+            .name(why, end == Some(why), || format!("{when}: {}, told {end:?}", why));
     }
 
     /// The judge's own account, which shares nothing with the ledger.
@@ -536,11 +551,6 @@ impl<'a> Player<'a> {
     }
 }
 
-fn last_end(told: &Explanation) -> Option<Reason> {
-    let ended = told.windows.first()?.ended.as_ref()?;
-    Some(ended.1.end)
-}
-
 fn told(decision: &Decision, conditions: &Conditions) -> Entry {
     Entry::Waited(Waited {
         due: decision.due.clone(),
@@ -548,4 +558,15 @@ fn told(decision: &Decision, conditions: &Conditions) -> Entry {
         wake_ms: decision.wakes.iter().map(|wake| wake.earliest_ms).min(),
         standing: conditions.standing,
     })
+}
+
+/// How the operating system would name such an end.
+fn exit_of(end: Reason) -> Option<Exit> {
+    match end {
+        Reason::KilledMemory => Some(Exit::Memory),
+        Reason::KilledCrash => Some(Exit::Crash),
+        Reason::KilledUpdate => Some(Exit::Update),
+        Reason::KilledForceStop => Some(Exit::ForceStop),
+        _ => None,
+    }
 }

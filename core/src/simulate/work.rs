@@ -128,14 +128,3 @@ pub(super) fn perform(
         ),
     }
 }
-
-/// What the operating system says of a process that ended so.
-pub(super) fn exit_of(end: Reason) -> Option<Exit> {
-    match end {
-        Reason::KilledMemory => Some(Exit::Memory),
-        Reason::KilledCrash => Some(Exit::Crash),
-        Reason::KilledUpdate => Some(Exit::Update),
-        Reason::KilledForceStop => Some(Exit::ForceStop),
-        _ => None,
-    }
-}

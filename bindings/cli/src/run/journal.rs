@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lifeboat::{
-    BackupReport, Engine,
+    BackupReport, Engine, Outcome, Waiting,
     scheduler::{Closed, Conditions, Entry, Grant, Journal, Published, Reason, Started, Task},
 };
 use sha2::{Digest, Sha256};
@@ -57,6 +57,31 @@ pub(super) async fn backup_begins(engine: &Engine, host: &str) -> Result<()> {
 
 /// It has ended, so or so.
 pub(super) async fn backup_ended(engine: &Engine, ended: &lifeboat::Result<BackupReport>) -> Result<()> {
+    match ended {
+        Ok(report) => close(engine, Reason::Done, Some(report)).await,
+        Err(error) => close(engine, Reason::of_error(error.kind()), None).await,
+    }
+}
+
+/// The same for one window of it.
+pub(super) async fn window_ended(engine: &Engine, outcome: &Outcome) -> Result<()> {
+    let end = match outcome {
+        Outcome::Done(report) => return close(engine, Reason::Done, Some(report)).await,
+        Outcome::MoreToDo(_) => Reason::TimeUp,
+        Outcome::Waiting { reason, .. } => match reason {
+            Waiting::Network(_) => Reason::BytesUp,
+            Waiting::WindowTooShort | Waiting::HandedOff => Reason::TimeUp,
+            Waiting::Parked { kind, .. } => Reason::of_error(*kind),
+            Waiting::Unreachable(error) | Waiting::Locked(error) | Waiting::DiskFull(error) => {
+                Reason::of_error(error.kind())
+            }
+        },
+        Outcome::Failed { error, .. } => Reason::of_error(error.kind()),
+    };
+    close(engine, end, None).await
+}
+
+async fn close(engine: &Engine, end: Reason, report: Option<&BackupReport>) -> Result<()> {
     let published = |report: &BackupReport| {
         report.snapshot.map(|_| Published {
             files: report.stats.files_total,
@@ -64,14 +89,12 @@ pub(super) async fn backup_ended(engine: &Engine, ended: &lifeboat::Result<Backu
         })
     };
     let closed = Closed {
-        end: ended
-            .as_ref()
-            .map_or_else(|error| Reason::of_error(error.kind()), |_| Reason::Done),
+        end,
         spent: Vec::new(),
-        confirmed: ended.as_ref().map_or(0, |report| report.stats.data_added_packed),
+        confirmed: report.map_or(0, |report| report.stats.data_added_packed),
         requests: 0,
-        finished: ended.is_ok(),
-        published: ended.as_ref().ok().and_then(published),
+        finished: report.is_some(),
+        published: report.and_then(published),
     };
     engine.diary().closed(now_ms(), conditions(), closed).await?;
     Ok(())
