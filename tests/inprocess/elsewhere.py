@@ -34,7 +34,10 @@ def write(path, seed):
         connection.close()
     except copies.Failed as error:
         failure = str(error)
-    print(json.dumps({"done": done, "failure": failure}), flush=True)
+    try:
+        print(json.dumps({"done": done, "failure": failure}), flush=True)
+    except BrokenPipeError:
+        pass  # Who started this has ended before.
 
 
 def second_writer(path, mode):
