@@ -16,7 +16,7 @@ use lifeboat_tests::{
 };
 use rustix::process::Signal;
 
-const FILES: usize = 24;
+const FILES: usize = 12;
 const FILE_BYTES: usize = 1_500_000;
 
 fn fill(source: &Path, rng: &mut Rng) {
@@ -30,8 +30,9 @@ fn fill(source: &Path, rng: &mut Rng) {
 fn prune(scene: &Scene, forget: bool) {
     let restic = scene.restic();
     restic.run(["unlock", "--remove-all"]).ok();
-    if forget {
-        let ids = restic.snapshot_ids();
+    let ids = restic.snapshot_ids();
+    // Without any, there is nothing that could be forgotten.
+    if forget && !ids.is_empty() {
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         restic.run([&["forget"], &ids[..]].concat()).ok();
     }
@@ -63,7 +64,7 @@ fn freeze(scene: &Scene, args: &[&str], forget: bool, mut moment: impl FnMut() -
 #[test]
 fn a_snapshot_after_a_freeze_and_a_prune_is_complete() {
     let mut rng = Rng::new(seed(91));
-    for round in 0..12 {
+    for round in 0..8 {
         let scene = Scene::new();
         let (vault, source) = (scene.vault(), scene.source());
         fill(&source, &mut rng);
