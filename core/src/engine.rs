@@ -90,9 +90,9 @@ impl Engine {
         let repository = block_on(host.run(opening))?;
         let (catalog, catalog_thread, is_new) = Catalog::start(&options.state_dir.join("catalog.db"))?;
         let spool = Spool::open(options.state_dir.join("spool"))?;
-        let database_copy = options.state_dir.join("database-copy");
-        // What a process left that was killed while it copied; where there is nothing, there is nothing to do.
-        let _ = fs::remove_file(&database_copy);
+        let database_staging = options.state_dir.join("databases");
+        // What a process left that was killed; where there is nothing, there is nothing to do.
+        let _ = fs::remove_dir_all(&database_staging);
         let (meter, events) = (Arc::new(Meter::default()), Events::new());
         let handles = {
             let parts = Wiring {
@@ -101,7 +101,7 @@ impl Engine {
                 spool,
                 meter: meter.clone(),
                 events: events.clone(),
-                database_copy,
+                database_staging,
                 cancel: cancel.clone(),
                 is_new,
             };
@@ -309,7 +309,7 @@ struct Wiring {
     spool: Spool,
     meter: Arc<Meter>,
     events: Events,
-    database_copy: PathBuf,
+    database_staging: PathBuf,
     cancel: CancellationToken,
     is_new: bool,
 }
@@ -322,7 +322,7 @@ async fn wire(wiring: Wiring) -> Result<Handles> {
         spool,
         meter,
         events,
-        database_copy,
+        database_staging,
         cancel,
         is_new,
     } = wiring;
@@ -348,7 +348,7 @@ async fn wire(wiring: Wiring) -> Result<Handles> {
         uploader,
         meter,
         events,
-        database_copy,
+        database_staging,
     };
     Ok(Handles {
         scheduler: SchedulerHandle::start(),

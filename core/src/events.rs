@@ -146,6 +146,11 @@ pub enum Event {
     ChangedWhileRead {
         path: PathBuf,
     },
+    /// Something about a database's files is not as SQLite leaves them. It is backed up as it is, and never mended.
+    OddDatabase {
+        path: PathBuf,
+        reason: String,
+    },
     /// The vault holds a pack of so many bytes more.
     PackConfirmed {
         id: PackId,

@@ -22,6 +22,7 @@ mod scan;
 mod scheduler;
 mod seal;
 mod snapshotter;
+mod sqlite;
 pub mod storage;
 mod uploader;
 
@@ -33,5 +34,6 @@ pub use events::{Event, Phase, Progress};
 pub use forget::{ForgetJob, ForgetReport};
 pub use repository::{KeyInfo, LockInfo, LockKind, Unlock, init};
 pub use restorer::{RestoreJob, RestoreReport, RestoreWarning};
-pub use scan::Source;
+pub use scan::{DatabaseSource, Databases, Source};
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
+pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced};

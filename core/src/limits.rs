@@ -33,6 +33,20 @@ pub const SMALL_BATCH_BYTES: u64 = 512 * KIB as u64;
 /// Steps of the walk that may wait for the thread that assembles: a bound for what small files cost beside their bytes.
 pub const ASSEMBLE_QUEUE_STEPS: usize = 256;
 
+/// The base of a database is cut into about this many chunks: their ids, some 35 bytes each, stand in the tree of every snapshot in which the
+/// database changed.
+pub const DATABASE_CHUNKS: u64 = 512;
+/// Shorter chunks than this would cost more by their names than they save.
+pub const DATABASE_CHUNK_BYTES_MIN: u32 = 64 * KIB as u32;
+/// A log is not written anew for the sake of fewer superseded pages than this.
+pub const DATABASE_DEAD_FRAMES_MIN: u32 = 32;
+/// Pages of a database are compared in pieces of this many bytes: a stop is noticed between two of them.
+pub const DATABASE_READ_BYTES: usize = MIB;
+/// Times the base of a database that keeps changing is stored again before its changes are kept in the log, however many they are.
+pub const DATABASE_BASE_ROUNDS_MAX: u32 = 3;
+/// Times a comparison lets a waiting writer go first and begins anew. Then the writer waits for the rest of one comparison.
+pub const DATABASE_YIELDS_MAX: u32 = 8;
+
 /// Sealed bytes on the phone's disk that the vault has not confirmed. Sealing waits when it is full.
 pub const SPOOL_BYTES_MAX: u64 = 64 * MIB as u64;
 /// Packs on their way to the vault at a time: two hide the latency of confirming, more only share the same link.
@@ -80,6 +94,21 @@ pub const TREE_DEPTH_MAX: usize = 200;
 pub const RACY_WINDOW_MS: u64 = 100;
 /// Times a file is read again because it changed meanwhile; then the last reading stands, and is reported.
 pub const CHANGED_WHILE_READ_RETRIES: u32 = 2;
+
+/// How long a read waits for a writer of the app's to let go of its database, in all. Longer, and a window of a few seconds is gone.
+pub const DATABASE_LOCK_WAIT_MS: u64 = 2000;
+/// The first wait for a lock, doubled each time; a writer needs about this long.
+pub const DATABASE_LOCK_RETRY_MS: u64 = 1;
+/// The longest single wait for a lock: a stop is noticed this soon.
+pub const DATABASE_LOCK_RETRY_MAX_MS: u64 = 25;
+/// Files of databases, and `-shm` files, that stay open. Each costs a descriptor, of which a phone allows a process some hundreds.
+pub const DATABASE_FILES_KEPT_MAX: usize = 128;
+/// A file changed this shortly before it was looked at may change again and look the same, on the coarsest file systems there are.
+pub const FILE_TIME_TICK_MS: u64 = 2000;
+/// Pages that differ from the file in a write-ahead log or a rollback journal: eight bytes each are held, sixteen while reading.
+pub const LOG_PAGES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of a log that are read at a time to find its frames, but for a frame that alone is longer.
+pub const LOG_READ_BYTES: usize = 256 * KIB;
 
 /// Computing threads: more than two cores of a phone at full speed are a hot phone.
 pub const CPU_THREADS_MAX: usize = 4;

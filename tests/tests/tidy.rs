@@ -158,6 +158,20 @@ fn every_limit_is_used() {
     );
 }
 
+/// What the compiler cannot check is in one place, small enough to be checked by reading.
+#[test]
+fn unsafe_code_is_in_one_file() {
+    let others = sources()
+        .into_iter()
+        .filter(|file| file.path != "core/src/sqlite/ofd.rs");
+    report(others.flat_map(|file| file.lines_with(&["unsafe", "unsafe_code"])));
+    let manifest = read(&root().join("Cargo.toml")).replace(' ', "");
+    assert!(
+        manifest.contains("unsafe_code=\"deny\""),
+        "Cargo.toml: unsafe_code"
+    );
+}
+
 /// The engine does not know which languages call it.
 #[test]
 fn the_engine_knows_no_bindings() {

@@ -52,6 +52,39 @@ CREATE TABLE files (
   PRIMARY KEY (dir, name)
 ) WITHOUT ROWID;
 
+-- What is stored of databases: a base and a log of the pages that differ from it, as lists of their blobs' ids. page_bytes is NULL until all
+-- of that is in recorded packs. pages: of both together. frames, checksum: the end of the log. fingerprint: the headers of the file
+-- and its log when they were read.
+CREATE TABLE databases (
+  no INTEGER PRIMARY KEY,
+  dir INTEGER NOT NULL,
+  name BLOB NOT NULL,
+  page_bytes INTEGER,
+  pages INTEGER,
+  chunk_bytes INTEGER,
+  base_bytes INTEGER,
+  base BLOB,
+  log BLOB,
+  frames INTEGER,
+  checksum INTEGER,
+  fingerprint BLOB,
+  UNIQUE (dir, name)
+);
+
+-- The pages' hashes, 2048 pages to a row (see segment.rs); and those of a comparison that is not complete yet.
+CREATE TABLE database_pages (
+  database INTEGER NOT NULL,
+  segment INTEGER NOT NULL,
+  hashes BLOB NOT NULL,
+  PRIMARY KEY (database, segment)
+) WITHOUT ROWID;
+CREATE TABLE database_pages_next (
+  database INTEGER NOT NULL,
+  segment INTEGER NOT NULL,
+  hashes BLOB NOT NULL,
+  PRIMARY KEY (database, segment)
+) WITHOUT ROWID;
+
 -- Snapshots of the vault, as JSON: they never change.
 CREATE TABLE snapshots (id BLOB PRIMARY KEY, json BLOB NOT NULL) WITHOUT ROWID;
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::{blobs::broken, sql_error};
+use super::{blobs::broken, databases, sql_error};
 use crate::{
     error::Result,
     format::{BlobId, ID_BYTES},
@@ -29,7 +29,7 @@ pub(crate) struct FileRow {
     pub(crate) xattrs: Option<Vec<u8>>,
     /// The loss epoch in which all of `content` was known to be stored.
     pub(crate) epoch: i64,
-    /// For a database the bytes of its content, which are those of a copy, and not what its file has; `None` for any other file.
+    /// For a database the length that it has as one file; its content is in `databases`. `None` for any other file.
     pub(crate) database_bytes: Option<u64>,
 }
 
@@ -136,6 +136,7 @@ pub(crate) fn forget(tx: &Transaction<'_>, dir: &[u8], names: &[Vec<u8>]) -> Res
         tx.prepare_cached("DELETE FROM files WHERE dir = ?1 AND name = ?2")
             .and_then(|mut statement| statement.execute(params![no, name]))
             .map_err(sql_error)?;
+        databases::forget(tx, no, name)?;
     }
     Ok(())
 }

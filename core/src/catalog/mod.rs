@@ -5,6 +5,7 @@
 //! stays and the rest never happened.
 
 pub(crate) mod blobs;
+pub(crate) mod databases;
 pub(crate) mod files;
 pub(crate) mod packs;
 mod schema;
@@ -12,6 +13,7 @@ pub(crate) mod vault;
 mod worker;
 
 pub(crate) use blobs::Location;
+pub(crate) use databases::DatabaseState;
 pub(crate) use files::{FileRow, Stat};
 pub(crate) use packs::{SealedPack, SpooledPack};
 pub(crate) use schema::remove as remove_database;

@@ -1,18 +1,14 @@
 //! Large files: cut where they are read, sealed by the computing threads.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    time::SystemTime,
-};
+use std::io::{self, Read};
 
-use super::{
-    metadata::Metadata,
-    reader::{ReadEnd, end_of_reading},
-    step::Step,
-    walk::Walker,
+use super::walk::Walker;
+use crate::{
+    error::Error,
+    limits,
+    repository::err_if_cancelled,
+    sqlite::{ReadError, moment},
 };
-use crate::{error::Error, limits, repository::err_if_cancelled};
 
 /// Room for two of the largest chunks: what is left of one reading is moved to the front at most once per chunk of that size.
 const BUFFER_BYTES: usize = 2 * limits::CHUNK_MAX_BYTES;
@@ -31,12 +27,23 @@ impl From<Error> for Failed {
     }
 }
 
-/// Sends the content of `file` as chunks. With its status from before, says how the reading ended.
-pub(super) fn stream(
-    walker: &mut Walker,
-    mut file: File,
-    before: Option<(&Metadata, SystemTime)>,
-) -> Result<ReadEnd, Failed> {
+impl From<ReadError> for Failed {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Cancelled => Self::Engine(Error::cancelled()),
+            error => Self::Read(io::Error::other(error)),
+        }
+    }
+}
+
+impl From<moment::Failed> for Failed {
+    fn from(failed: moment::Failed) -> Self {
+        failed.error.into()
+    }
+}
+
+/// Sends all that there is to read as chunks.
+pub(super) fn stream(walker: &mut Walker, mut file: impl Read) -> Result<(), Failed> {
     // Small files before it go first, or they would wait for all of it.
     walker.flush()?;
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -60,20 +67,12 @@ pub(super) fn stream(
         let plain = buffer[start..start + length].to_vec();
         start += length;
         walker.context.meter.bytes_read(length as u64);
-        let reader = walker.context.reader.clone();
-        let pending = walker
-            .context
-            .cpu
-            .submit_blocking(move |cpu| reader.seal_chunk(cpu, plain, permit))?;
-        walker.emit(Step::Chunk(pending))?;
+        walker.seal_piece(plain, permit)?;
     }
-    match before {
-        Some((metadata, started)) => end_of_reading(&file, metadata, started).map_err(Failed::Read),
-        None => Ok(ReadEnd::Settled),
-    }
+    Ok(())
 }
 
-fn retry_interrupted(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(super) fn retry_interrupted(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match read() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

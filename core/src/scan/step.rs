@@ -8,9 +8,14 @@ use std::{
 
 use super::{
     Metadata,
+    capture::Captured,
     reader::{ReadEnd, ReadFile},
 };
-use crate::{catalog::FileRow, runtime::cpu::Pending, seal::SealedChunk};
+use crate::{
+    catalog::{DatabaseState, FileRow},
+    runtime::cpu::Pending,
+    seal::SealedChunk,
+};
 
 /// A folder's key in the catalog: its path on disk.
 pub(crate) type DirKey = Arc<[u8]>;
@@ -52,16 +57,48 @@ pub(crate) enum Step {
     Chunk(Pending<SealedChunk>),
     /// The pieces so far are void: the file changed, and is being read again.
     Restart,
-    /// A large file, or a database. `database_bytes`: the size of the copy that was read instead of the file.
+    /// A large file.
     Large {
         name: Vec<u8>,
         metadata: Box<Metadata>,
         end: ReadEnd,
         is_new: bool,
-        database_bytes: Option<u64>,
+    },
+    /// The pieces so far are part of a database that is being captured; its `Database` step may come much later.
+    Captured {
+        key: u64,
+        part: CapturePart,
+    },
+    /// A database that was captured. The step for its log follows where the log's name has its place.
+    Database {
+        name: Vec<u8>,
+        metadata: Box<Metadata>,
+        captured: Box<Captured>,
+        fingerprint: Vec<u8>,
+        end: ReadEnd,
+        is_new: bool,
+    },
+    /// A database that is as it was stored. `refresh`: the catalog should remember that it still is.
+    DatabaseUnchanged {
+        name: Vec<u8>,
+        metadata: Box<Metadata>,
+        row: Box<FileRow>,
+        state: Box<DatabaseState>,
+        refresh: bool,
+    },
+    /// The log of the database that came before it, or, where that could not be read, of the last snapshot's.
+    DatabaseLog {
+        name: Vec<u8>,
     },
     /// What could not be read: the last snapshot's version is kept.
     Unreadable(Unread),
+}
+
+/// Which of a captured database's two files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum CapturePart {
+    Base,
+    Log,
 }
 
 /// Something that could not be read.

@@ -76,6 +76,14 @@ impl Target {
         Ok(root)
     }
 
+    /// The absolute paths of all sources below.
+    pub(crate) fn sources(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Source(path) => vec![std::path::absolute(path).unwrap_or_else(|_| path.clone())],
+            Self::Folder { children, .. } => children.values().flat_map(Self::sources).collect(),
+        }
+    }
+
     fn insert(&mut self, source: &Source, rest: &[OsString], depth: usize) {
         let Self::Folder { children, .. } = self else {
             return;

@@ -6,13 +6,12 @@
 use std::{
     collections::HashSet,
     ffi::{CStr, CString, OsStr},
-    fs::File,
     io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -20,12 +19,13 @@ use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, openat, readlinkat, sta
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Decision, DirKey, Excludes, FileReader, Metadata, Step, StepSender, Target, Unread, decide,
+    Decision, DirKey, Excludes, FileReader, Metadata, Step, StepSender, Target, Unread,
+    databases::{self, DatabaseRules, Told},
+    decide,
     known_files::{KnownFiles, Rest},
     large,
     metadata::{xattrs_of_fd, xattrs_of_path},
-    reader::{ReadEnd, SmallFile, open_file},
-    sqlite,
+    reader::{ReadEnd, SmallFile, end_of_reading, open_file},
 };
 use crate::{
     catalog::blobs,
@@ -53,8 +53,8 @@ pub(crate) struct WalkContext {
     pub(crate) meter: Arc<Meter>,
     /// The loss epoch that this walk began in.
     pub(crate) epoch: i64,
-    /// Where databases are copied to, one at a time. `None`: databases are files like any other.
-    pub(crate) database_copy: Option<PathBuf>,
+    /// How databases are captured. `None`: they are files like any other.
+    pub(crate) databases: Option<DatabaseRules>,
 }
 
 /// Walks the whole tree. Ends early, without an error, when nobody takes the steps any more.
@@ -65,7 +65,9 @@ pub(crate) fn walk(context: WalkContext, root: &Target, steps: StepSender) -> Re
         batch: Vec::new(),
         batch_bytes: 0,
         held: Vec::new(),
+        databases: databases::Captures::default(),
     };
+    walker.capture_first(root)?;
     let result = match root {
         // The entries of the one source are the root's own.
         Target::Source(path) => walker.root_folder(path),
@@ -81,6 +83,7 @@ pub(super) struct Walker {
     batch_bytes: u64,
     /// Steps that come after the first file of `batch`.
     held: Vec<Step>,
+    pub(super) databases: databases::Captures,
 }
 
 impl Walker {
@@ -97,9 +100,12 @@ impl Walker {
                     metadata,
                     key: Arc::from(&b""[..]),
                 })?;
+                self.databases.enter();
                 for (name, child) in children {
+                    self.logs_before(Some(name))?;
                     self.target(child, name.clone(), depth + 1)?;
                 }
+                self.logs_before(None)?;
                 self.emit(Step::Leave {
                     gone: Vec::new(),
                     is_new: false,
@@ -141,10 +147,12 @@ impl Walker {
             Ok((dir, metadata)) => {
                 let key = dir_key(parent);
                 let mut known = KnownFiles::only(&self.context, key, file_name.as_bytes())?;
+                let names = list(dir.as_fd()).unwrap_or_default();
                 let place = Place {
                     dir: &dir,
                     path: parent,
                     depth,
+                    names: &names,
                 };
                 self.entry(&place, file_name, name, metadata, &mut known)
                     .map(|_| ())
@@ -180,25 +188,28 @@ impl Walker {
             dir: &dir,
             path,
             depth,
+            names: &names,
         };
         let mut known = KnownFiles::in_dir(key);
-        let mut databases = HashSet::new();
-        for name in names {
+        let mut found = HashSet::new();
+        self.databases.enter();
+        for name in &names {
             err_if_cancelled(&self.context.cancel)?;
             let os_name = OsStr::from_bytes(name.to_bytes());
             if self.context.excludes.matches(&path.join(os_name)) {
                 continue;
             }
-            let belongs = |name| sqlite::companion_of(name).is_some_and(|base| databases.contains(base));
-            if belongs(name.to_bytes()) {
+            let beside = databases::companion_of(name.to_bytes());
+            if beside.is_some_and(|base| found.contains(base)) || databases::is_shared_memory(&names, name) {
                 continue;
             }
-            match statat(&dir, &*name, AtFlags::SYMLINK_NOFOLLOW) {
+            self.logs_before(Some(name.to_bytes()))?;
+            match statat(&dir, &**name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => {
                     let bytes = name.to_bytes().to_vec();
                     let was_database = self.entry(&place, os_name, bytes, Metadata::of(&stat), &mut known)?;
                     if was_database {
-                        databases.insert(name.to_bytes().to_vec());
+                        found.insert(name.to_bytes().to_vec());
                     }
                 }
                 // Deleted since it was listed.
@@ -206,6 +217,7 @@ impl Walker {
                 Err(error) => self.unreadable(name.to_bytes().to_vec(), &path.join(os_name), error.into())?,
             }
         }
+        self.logs_before(None)?;
         let Rest { gone, is_new } = known.finish(&self.context)?;
         self.emit(Step::Leave { gone, is_new })
     }
@@ -264,19 +276,29 @@ impl Walker {
         place: &Place<'_>,
         file_name: &OsStr,
         name: Vec<u8>,
-        mut metadata: Metadata,
+        metadata: Metadata,
         known: &mut KnownFiles,
     ) -> Result<bool> {
         let row = known.take(&self.context, file_name.as_bytes())?;
-        let was_database = row.as_ref().is_some_and(|row| row.database_bytes.is_some());
-        let looks_for_databases = self.context.database_copy.is_some();
-        if looks_for_databases && was_database {
-            metadata.stat.log = log_of(place, file_name);
+        if let Some(access) = self.database_access(place, file_name, metadata.stat.size) {
+            let entry = databases::Entry {
+                place,
+                file_name,
+                name: &name,
+                metadata: &metadata,
+                row: row.as_ref(),
+                access,
+            };
+            match self.database(&entry)? {
+                Told::Database => return Ok(true),
+                Told::File => return Ok(false),
+                Told::Nothing => {}
+            }
         }
         let decision = decide(&metadata.stat, row.as_ref(), self.context.epoch);
         if let (Decision::Unchanged | Decision::Verify, Some(row)) = (decision, row.as_ref()) {
             let refresh = decision == Decision::Verify;
-            if !refresh || self.all_stored(&row.content)? {
+            if row.database_bytes.is_none() && (!refresh || self.all_stored(&row.content)?) {
                 let row = Box::new(row.clone());
                 self.emit(Step::Unchanged {
                     name,
@@ -284,17 +306,10 @@ impl Walker {
                     row,
                     refresh,
                 })?;
-                return Ok(was_database);
+                return Ok(false);
             }
         }
         let is_new = row.is_none();
-        if looks_for_databases && sqlite::may_be_database(metadata.stat.size) {
-            let opened = c_name(file_name).and_then(|c_name| open_file(place.dir.as_fd(), &c_name));
-            if opened.is_ok_and(|(file, _)| sqlite::is_database(&file)) {
-                metadata.stat.log = log_of(place, file_name);
-                return self.database(place, file_name, name, metadata, is_new);
-            }
-        }
         if metadata.stat.size > limits::SMALL_FILE_BYTES_MAX {
             self.large_file(place, file_name, name, is_new)?;
         } else {
@@ -303,7 +318,7 @@ impl Walker {
         Ok(false)
     }
 
-    fn all_stored(&self, content: &[BlobId]) -> Result<bool> {
+    pub(super) fn all_stored(&self, content: &[BlobId]) -> Result<bool> {
         let blobs: Vec<_> = content.iter().map(|id| (BlobType::Data, *id)).collect();
         let known = self
             .context
@@ -353,7 +368,8 @@ impl Walker {
                 .and_then(|c_name| open_file(place.dir.as_fd(), &c_name))
                 .map_err(large::Failed::Read)
                 .and_then(|(file, metadata)| {
-                    let end = large::stream(self, file, Some((&metadata, started)))?;
+                    large::stream(self, &file)?;
+                    let end = end_of_reading(&file, &metadata, started).map_err(large::Failed::Read)?;
                     Ok((metadata, end))
                 });
             match read {
@@ -368,7 +384,6 @@ impl Walker {
                         metadata,
                         end,
                         is_new,
-                        database_bytes: None,
                     });
                 }
                 Err(large::Failed::Read(error)) => {
@@ -380,73 +395,22 @@ impl Walker {
         }
     }
 
-    fn database(
-        &mut self,
-        place: &Place<'_>,
-        file_name: &OsStr,
-        name: Vec<u8>,
-        metadata: Metadata,
-        is_new: bool,
-    ) -> Result<bool> {
-        let path = place.path.join(file_name);
-        // `file` asked for it.
-        let Some(copy) = self.context.database_copy.clone() else {
-            return Ok(false);
-        };
-        let started = self.context.clock.wall();
-        let copied = sqlite::copy(&path, &copy).and_then(|is_database| {
-            if is_database {
-                Ok(Some(File::open(&copy)?))
-            } else {
-                Ok(None)
-            }
-        });
-        let file = match copied {
-            Ok(Some(file)) => file,
-            Ok(None) => {
-                self.large_file(place, file_name, name, is_new)?;
-                return Ok(false);
-            }
-            Err(error) => {
-                self.unreadable(name, &path, error)?;
-                return Ok(true);
-            }
-        };
-        let size = file.metadata().map(|metadata| metadata.len());
-        let read = size.map_err(large::Failed::Read).and_then(|size| {
-            large::stream(self, file, None)?;
-            Ok(size)
-        });
-        // The copy has served; a copy that stays behind is overwritten by the next.
-        let _ = std::fs::remove_file(&copy);
-        match read {
-            Ok(size) => {
-                let racy = super::decide::is_racy(&metadata.stat, started);
-                let end = if racy { ReadEnd::Racy } else { ReadEnd::Settled };
-                let metadata = Box::new(metadata);
-                self.emit(Step::Large {
-                    name,
-                    metadata,
-                    end,
-                    is_new,
-                    database_bytes: Some(size),
-                })?;
-            }
-            Err(large::Failed::Read(error)) => {
-                self.emit(Step::Restart)?;
-                self.unreadable(name, &path, error)?;
-            }
-            Err(large::Failed::Engine(error)) => return Err(error),
-        }
-        Ok(true)
-    }
-
-    fn unreadable(&mut self, name: Vec<u8>, path: &Path, error: io::Error) -> Result<()> {
+    pub(super) fn unreadable(&mut self, name: Vec<u8>, path: &Path, error: io::Error) -> Result<()> {
         self.emit(Step::Unreadable(Unread {
             name,
             path: path.to_owned(),
             error,
         }))
+    }
+
+    /// Seals a piece of a file on another thread. The permit is for its bytes.
+    pub(super) fn seal_piece(&mut self, plain: Vec<u8>, permit: Permit) -> Result<()> {
+        let reader = self.context.reader.clone();
+        let pending = self
+            .context
+            .cpu
+            .submit_blocking(move |cpu| reader.seal_chunk(cpu, plain, permit))?;
+        self.emit(Step::Chunk(pending))
     }
 
     pub(super) fn emit(&mut self, step: Step) -> Result<()> {
@@ -501,19 +465,21 @@ impl Walker {
 }
 
 /// The folder that an entry is in.
-struct Place<'a> {
-    dir: &'a Arc<OwnedFd>,
-    path: &'a Path,
+pub(super) struct Place<'a> {
+    pub(super) dir: &'a Arc<OwnedFd>,
+    pub(super) path: &'a Path,
     depth: usize,
+    /// All names in it, sorted by their bytes.
+    pub(super) names: &'a [Box<CStr>],
 }
 
-fn open_dir(at: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+pub(super) fn open_dir(at: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(at, name, flags, Mode::empty())?)
 }
 
 /// The names in a folder, in the order of trees: by their bytes.
-fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Box<CStr>>> {
+pub(super) fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Box<CStr>>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
@@ -526,22 +492,13 @@ fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Box<CStr>>> {
     Ok(names)
 }
 
-fn dir_key(path: &Path) -> DirKey {
+pub(super) fn dir_key(path: &Path) -> DirKey {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     Arc::from(absolute.as_os_str().as_bytes())
 }
 
-fn c_name(name: &OsStr) -> io::Result<Box<CStr>> {
+pub(super) fn c_name(name: &OsStr) -> io::Result<Box<CStr>> {
     Ok(CString::new(name.as_bytes())
         .map_err(io::Error::other)?
         .into_boxed_c_str())
-}
-
-/// Size and mtime of the write-ahead log beside a database, if there is one.
-fn log_of(place: &Place<'_>, file_name: &OsStr) -> Option<(u64, (i64, u32))> {
-    let mut name = file_name.to_owned();
-    name.push("-wal");
-    let stat = statat(place.dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    let stat = Metadata::of(&stat).stat;
-    Some((stat.size, stat.mtime))
 }

@@ -22,8 +22,9 @@ use crate::{
     limits,
     repository::{Repository, Spool, check_not_locked, list_snapshots, or_cancelled, sync_indexes},
     runtime::budget::Budget,
-    scan::{Excludes, FileReader, Target, WalkContext},
+    scan::{CaptureContext, DatabaseRules, Excludes, FileReader, Target, WalkContext},
     seal::{Chunker, Sealer},
+    sqlite::page_hash::PageHasher,
     uploader::{PublishOutcome, UploaderHandle},
 };
 
@@ -35,8 +36,8 @@ pub(crate) struct SnapshotterParts {
     pub(crate) uploader: UploaderHandle,
     pub(crate) meter: Arc<Meter>,
     pub(crate) events: Events,
-    /// Where databases are copied to.
-    pub(crate) database_copy: PathBuf,
+    /// A folder of the engine's own, for the changes of databases until they are sealed.
+    pub(crate) database_staging: PathBuf,
 }
 
 pub(crate) struct Snapshotter {
@@ -216,7 +217,13 @@ impl Snapshotter {
             clock: parts.repository.clock.clone(),
             meter: parts.meter.clone(),
             epoch: current.epoch,
-            database_copy: current.job.databases.then(|| parts.database_copy.clone()),
+            databases: Some(DatabaseRules {
+                capture: CaptureContext {
+                    hasher: PageHasher::new(&parts.repository.config),
+                    staging: parts.database_staging.clone(),
+                },
+                databases: current.job.databases.clone(),
+            }),
         };
         let root = current.parent.map(|(_, tree)| tree);
         let (own, pack_runtime) = (ctx.address(), runtime.clone());
@@ -277,6 +284,7 @@ impl Snapshotter {
                 unreadable: assembled.unreadable,
                 unreadable_total: assembled.unreadable_total,
                 changing: assembled.changing,
+                odd_databases: assembled.odd_databases,
             });
         if let Some(id) = current.snapshot {
             self.parts.events.tell(events::Event::SnapshotPublished { id });

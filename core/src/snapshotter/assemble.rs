@@ -2,7 +2,7 @@
 //! catalog of files whose content is safe.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
     path::PathBuf,
     sync::{Arc, mpsc},
@@ -11,6 +11,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    databases,
     job::{BackupStats, Unreadable},
     previous::Previous,
     rows::{self, Rows},
@@ -26,7 +27,7 @@ use crate::{
         budget::{Budget, Permit},
         cpu::{CpuContext, Pending},
     },
-    scan::{DirKey, Metadata, Names, ReadEnd, ReadFile, Step, Unread},
+    scan::{CapturePart, DirKey, Metadata, Names, ReadEnd, ReadFile, Step, Unread},
     seal::{PackWriter, SealedBytes, SealedChunk, Sealer},
 };
 
@@ -53,6 +54,7 @@ pub(super) struct Assembled {
     pub(super) unreadable: Vec<Unreadable>,
     pub(super) unreadable_total: u64,
     pub(super) changing: Vec<PathBuf>,
+    pub(super) odd_databases: Vec<(PathBuf, String)>,
 }
 
 /// Takes steps until the root is complete.
@@ -66,6 +68,7 @@ pub(super) fn assemble(context: AssembleContext, steps: &mpsc::Receiver<Step>) -
         folders: Vec::new(),
         batch: Vec::new().into_iter(),
         large: Content::default(),
+        captures: HashMap::new(),
         data: PackWriter::new(BlobType::Data),
         trees: PackWriter::new(BlobType::Tree),
         recent: [HashSet::new(), HashSet::new()],
@@ -76,6 +79,7 @@ pub(super) fn assemble(context: AssembleContext, steps: &mpsc::Receiver<Step>) -
             unreadable: Vec::new(),
             unreadable_total: 0,
             changing: Vec::new(),
+            odd_databases: Vec::new(),
         },
     };
     let done = assembler.run(steps);
@@ -87,34 +91,38 @@ pub(super) fn assemble(context: AssembleContext, steps: &mpsc::Receiver<Step>) -
 }
 
 /// A folder whose entries are being added.
-struct Folder {
+pub(super) struct Folder {
     name: Vec<u8>,
     metadata: Option<Box<Metadata>>,
-    key: DirKey,
+    pub(super) key: DirKey,
     tree: TreeBuilder,
+    /// Logs of databases, by name, whose place among the entries has not come yet.
+    pub(super) logs: HashMap<Vec<u8>, Node>,
 }
 
 /// The blobs of one file.
 #[derive(Default)]
-struct Content {
-    ids: Vec<BlobId>,
-    bytes: u64,
+pub(super) struct Content {
+    pub(super) ids: Vec<BlobId>,
+    pub(super) bytes: u64,
 }
 
-struct Assembler {
-    context: AssembleContext,
+pub(super) struct Assembler {
+    pub(super) context: AssembleContext,
     sealer: Sealer,
     cpu: CpuContext,
-    names: Names,
+    pub(super) names: Names,
     folders: Vec<Folder>,
     batch: std::vec::IntoIter<io::Result<ReadFile>>,
     large: Content,
-    data: PackWriter,
+    /// Parts of databases that were captured before their place in the walk.
+    pub(super) captures: HashMap<(u64, CapturePart), Content>,
+    pub(super) data: PackWriter,
     trees: PackWriter,
     /// Blobs of the packs that were closed last: a worker may have looked before the catalog knew of them.
     recent: [HashSet<BlobId>; 2],
-    rows: Rows,
-    result: Assembled,
+    pub(super) rows: Rows,
+    pub(super) result: Assembled,
 }
 
 impl Assembler {
@@ -138,6 +146,7 @@ impl Assembler {
                     metadata,
                     key,
                     tree: TreeBuilder::new(),
+                    logs: HashMap::new(),
                 });
             }
             Step::Leave { gone, is_new } => return self.leave(gone, is_new),
@@ -172,11 +181,38 @@ impl Assembler {
                 metadata,
                 end,
                 is_new,
-                database_bytes,
             } => {
                 let content = std::mem::take(&mut self.large);
-                self.file(name, *metadata, content, end, is_new, database_bytes)?;
+                self.file(name, *metadata, content, end, is_new)?;
             }
+            Step::Captured { key, part } => {
+                let content = std::mem::take(&mut self.large);
+                self.captures.insert((key, part), content);
+            }
+            Step::Database {
+                name,
+                metadata,
+                captured,
+                fingerprint,
+                end,
+                is_new,
+            } => {
+                let seen = databases::Seen {
+                    metadata: *metadata,
+                    fingerprint,
+                    end,
+                    is_new,
+                };
+                self.database(name, seen, *captured)?;
+            }
+            Step::DatabaseUnchanged {
+                name,
+                metadata,
+                row,
+                state,
+                refresh,
+            } => self.database_unchanged(name, *metadata, *row, *state, refresh)?,
+            Step::DatabaseLog { name } => self.database_log(&name)?,
             Step::Unreadable(unread) => self.unreadable(unread)?,
         }
         Ok(false)
@@ -200,7 +236,7 @@ impl Assembler {
                     self.store_chunk(chunk)?;
                 }
                 self.context.meter.bytes_read(content.bytes);
-                self.file(name, metadata, content, end, is_new, None)
+                self.file(name, metadata, content, end, is_new)
             }
             Err(error) => {
                 let path = self.path(&name);
@@ -218,8 +254,6 @@ impl Assembler {
     ) -> Result<()> {
         metadata.xattrs = row.xattrs.as_deref().map(decode_xattrs).unwrap_or_default();
         let mut node = metadata.node(&name, &mut self.names);
-        // A database's content is a copy with a size of its own.
-        node.size = row.database_bytes.unwrap_or(node.size);
         node.content = Some(row.content.clone());
         self.result.stats.files_unmodified += 1;
         self.count_file(node.size);
@@ -244,20 +278,13 @@ impl Assembler {
         content: Content,
         end: ReadEnd,
         is_new: bool,
-        database_bytes: Option<u64>,
     ) -> Result<()> {
         let mut node = metadata.node(&name, &mut self.names);
         // What was read counts, not what the status said: a reader trusts the size.
         node.size = content.bytes;
         node.content = Some(content.ids.clone());
         self.push(&node)?;
-        let stats = &mut self.result.stats;
-        *if is_new {
-            &mut stats.files_new
-        } else {
-            &mut stats.files_changed
-        } += 1;
-        self.count_file(content.bytes);
+        self.count_read_file(content.bytes, is_new);
         match end {
             ReadEnd::Settled => {
                 let in_open_pack = content.ids.iter().any(|id| self.data.holds(id));
@@ -266,7 +293,7 @@ impl Assembler {
                     content: content.ids,
                     xattrs: (!metadata.xattrs.is_empty()).then(|| encode_xattrs(&metadata.xattrs)),
                     epoch: self.context.epoch,
-                    database_bytes,
+                    database_bytes: None,
                 };
                 let key = self.folder()?.key.clone();
                 self.rows.save(key, name, row, in_open_pack);
@@ -286,7 +313,17 @@ impl Assembler {
         Ok(())
     }
 
-    fn count_file(&mut self, bytes: u64) {
+    pub(super) fn count_read_file(&mut self, bytes: u64, is_new: bool) {
+        let stats = &mut self.result.stats;
+        *if is_new {
+            &mut stats.files_new
+        } else {
+            &mut stats.files_changed
+        } += 1;
+        self.count_file(bytes);
+    }
+
+    pub(super) fn count_file(&mut self, bytes: u64) {
         self.result.stats.files_total += 1;
         self.result.stats.bytes_total += bytes;
         self.context.meter.files_done(1);
@@ -294,14 +331,7 @@ impl Assembler {
 
     fn unreadable(&mut self, unread: Unread) -> Result<()> {
         let Unread { name, path, error } = unread;
-        let mut place: Vec<&[u8]> = self
-            .folders
-            .iter()
-            .skip(1)
-            .map(|folder| folder.name.as_slice())
-            .collect();
-        place.push(&name);
-        let kept = self.context.previous.find(&place);
+        let kept = self.previous(&name);
         let report = Unreadable {
             path: path.clone(),
             reason: error.to_string(),
@@ -321,6 +351,13 @@ impl Assembler {
             self.result.unreadable.push(report);
         }
         Ok(())
+    }
+
+    /// What the last snapshot has in this place.
+    pub(super) fn previous(&mut self, name: &[u8]) -> Option<Node> {
+        let folders = self.folders.iter().skip(1).map(|folder| folder.name.as_slice());
+        let place: Vec<&[u8]> = folders.chain([name]).collect();
+        self.context.previous.find(&place)
     }
 
     fn leave(&mut self, gone: Vec<Vec<u8>>, is_new: bool) -> Result<bool> {
@@ -461,7 +498,7 @@ impl Assembler {
         }
     }
 
-    fn flush_rows(&mut self) -> Result<()> {
+    pub(super) fn flush_rows(&mut self) -> Result<()> {
         if !self.rows.is_full() {
             return Ok(());
         }
@@ -471,18 +508,18 @@ impl Assembler {
             .write_blocking(move |tx| rows::write(tx, &changes))
     }
 
-    fn push(&mut self, node: &Node) -> Result<()> {
+    pub(super) fn push(&mut self, node: &Node) -> Result<()> {
         let pushed = self.folder()?.tree.push(node);
         pushed.map_err(|error| Error::bug(format!("building a tree: {error}")))
     }
 
-    fn folder(&mut self) -> Result<&mut Folder> {
+    pub(super) fn folder(&mut self) -> Result<&mut Folder> {
         self.folders
             .last_mut()
             .ok_or_else(|| Error::bug("an entry outside of any folder"))
     }
 
-    fn path(&self, name: &[u8]) -> PathBuf {
+    pub(super) fn path(&self, name: &[u8]) -> PathBuf {
         use std::os::unix::ffi::OsStrExt;
         let folder = self.folders.last().map_or(&b""[..], |folder| &folder.key);
         PathBuf::from(std::ffi::OsStr::from_bytes(folder)).join(std::ffi::OsStr::from_bytes(name))
@@ -494,7 +531,7 @@ fn wait<T>(pending: Pending<T>) -> Result<T> {
 }
 
 /// Attributes as the catalog keeps them: for each, length and bytes of its name, length and bytes of its value.
-fn encode_xattrs(attributes: &[ExtendedAttribute]) -> Vec<u8> {
+pub(super) fn encode_xattrs(attributes: &[ExtendedAttribute]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for attribute in attributes {
         for part in [attribute.name.as_bytes(), &attribute.value] {
@@ -506,7 +543,7 @@ fn encode_xattrs(attributes: &[ExtendedAttribute]) -> Vec<u8> {
     bytes
 }
 
-fn decode_xattrs(mut bytes: &[u8]) -> Vec<ExtendedAttribute> {
+pub(super) fn decode_xattrs(mut bytes: &[u8]) -> Vec<ExtendedAttribute> {
     fn part<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
         let (length, rest) = bytes.split_first_chunk()?;
         let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     format::{SnapshotId, SnapshotSummary, ZonedTimestamp},
-    scan::Source,
+    scan::{Databases, Source},
 };
 
 /// One backup.
@@ -16,8 +16,8 @@ pub struct BackupJob {
     pub tags: Vec<String>,
     /// Stands in the snapshot, together with the paths: what belongs together in time has the same of both.
     pub host: String,
-    /// Copies databases as they are at one moment, with SQLite. Only where no connection of this process has them open.
-    pub databases: bool,
+    /// Which files are databases, and how they are read. By default all that are found, safely wherever they are open.
+    pub databases: Databases,
     /// Publishes nothing where the tree is the one of the last snapshot of the same host and paths.
     pub skip_if_unchanged: bool,
 }
@@ -83,4 +83,6 @@ pub struct BackupReport {
     pub unreadable_total: u64,
     /// Files that changed each time they were read.
     pub changing: Vec<PathBuf>,
+    /// Databases whose files are not as SQLite leaves them, and what is odd about them. They are in the snapshot as they are.
+    pub odd_databases: Vec<(PathBuf, String)>,
 }

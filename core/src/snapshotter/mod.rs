@@ -5,6 +5,7 @@
 
 mod actor;
 mod assemble;
+mod databases;
 mod decide;
 mod job;
 mod messages;

@@ -1,7 +1,7 @@
 //! What the catalog is to remember of files, held back until their content is in recorded packs.
 
 use crate::{
-    catalog::{FileRow, files},
+    catalog::{DatabaseState, FileRow, databases, files},
     error::Result,
     scan::DirKey,
 };
@@ -15,6 +15,11 @@ pub(super) enum Change {
         dir: DirKey,
         name: Vec<u8>,
         row: Box<FileRow>,
+    },
+    SaveDatabase {
+        dir: DirKey,
+        name: Vec<u8>,
+        state: Box<DatabaseState>,
     },
     /// The folder was walked.
     Walked {
@@ -37,17 +42,27 @@ pub(super) struct Rows {
 impl Rows {
     /// `in_open_pack`: whether some of the file's content is not in a recorded pack yet.
     pub(super) fn save(&mut self, dir: DirKey, name: Vec<u8>, row: FileRow, in_open_pack: bool) {
-        let change = Change::Save {
-            dir,
-            name,
-            row: Box::new(row),
-        };
+        let row = Box::new(row);
+        self.add(Change::Save { dir, name, row }, in_open_pack);
+    }
+
+    pub(super) fn save_database(
+        &mut self,
+        dir: DirKey,
+        name: Vec<u8>,
+        state: DatabaseState,
+        in_open_pack: bool,
+    ) {
+        let state = Box::new(state);
+        self.add(Change::SaveDatabase { dir, name, state }, in_open_pack);
+    }
+
+    fn add(&mut self, change: Change, in_open_pack: bool) {
         if in_open_pack {
-            &mut self.waiting
+            self.waiting.push(change);
         } else {
-            &mut self.ready
+            self.ready.push(change);
         }
-        .push(change);
     }
 
     pub(super) fn walked(&mut self, dir: DirKey) {
@@ -80,6 +95,7 @@ pub(super) fn write(tx: &rusqlite::Transaction<'_>, changes: &[Change]) -> Resul
     for change in changes {
         match change {
             Change::Save { dir, name, row } => files::save(tx, dir, name, row)?,
+            Change::SaveDatabase { dir, name, state } => databases::save(tx, dir, name, state)?,
             Change::Walked { dir } => files::save_dir(tx, dir).map(|_| ())?,
             Change::Forget { dir, names } => files::forget(tx, dir, names)?,
         }

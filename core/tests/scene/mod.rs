@@ -11,7 +11,7 @@ use std::{
 };
 
 use lifeboat::{
-    BackupJob, BackupReport, Engine, EngineOptions, Source, Unlock,
+    BackupJob, BackupReport, Databases, Engine, EngineOptions, Source, Unlock,
     clock::SystemClock,
     storage::{Address, LocalStorage},
 };
@@ -76,7 +76,7 @@ impl Scene {
         BackupJob {
             sources,
             host: "phone".into(),
-            databases: true,
+            databases: Databases::default(),
             ..BackupJob::default()
         }
     }

@@ -107,6 +107,9 @@ pub(crate) struct BackupArgs {
     /// Make no snapshot where nothing has changed since the last one
     #[arg(long)]
     pub(crate) skip_if_unchanged: bool,
+    /// Read databases as if they were files like any other. Only for those that nothing has open
+    #[arg(long)]
+    pub(crate) no_databases: bool,
 }
 
 #[derive(Debug, Args)]

@@ -17,8 +17,8 @@ use std::{
 };
 
 use lifeboat::{
-    BackupJob, BackupReport, CheckJob, CheckReport, Engine, EngineOptions, RestoreJob, RestoreReport,
-    Severity, Source, Unlock, clock::SystemClock, format::MasterKey, storage,
+    BackupJob, BackupReport, CheckJob, CheckReport, Databases, Engine, EngineOptions, RestoreJob,
+    RestoreReport, Severity, Source, Unlock, clock::SystemClock, format::MasterKey, storage,
 };
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -149,7 +149,7 @@ async fn backup(engine: &Engine, app: &App, writer: &mut Writer) -> Result<Backu
     let job = BackupJob {
         sources: vec![Source::named(app.folder(), NAME)],
         host: "demo".into(),
-        databases: true,
+        databases: Databases::default(),
         ..BackupJob::default()
     };
     let before = writer.ask()?;

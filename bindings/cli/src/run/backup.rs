@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use lifeboat::{BackupJob, BackupReport, Source};
+use lifeboat::{BackupJob, BackupReport, DatabaseAccess, Databases, Source};
 use serde_json::json;
 
 use crate::{
@@ -28,8 +28,11 @@ pub(super) async fn run(session: Session<'_>, args: BackupArgs) -> Result<Code> 
         excludes,
         tags: args.tags,
         host: host(args.host.as_ref()),
-        // Whatever is open here belongs to another process.
-        databases: true,
+        databases: Databases {
+            // Whatever is open here belongs to another process.
+            found: (!args.no_databases).then_some(DatabaseAccess::OtherProcess),
+            declared: Vec::new(),
+        },
         skip_if_unchanged: args.skip_if_unchanged,
     };
     let Session {
@@ -105,6 +108,10 @@ fn warn(report: &BackupReport, out: &mut Output) -> Result<()> {
     for path in &report.changing {
         let text = "it changed each time it was read: the snapshot may have parts of several states of it";
         out.warn("archival", &path.to_string_lossy(), text)?;
+    }
+    for (path, oddity) in &report.odd_databases {
+        let text = format!("{oddity}; it is in the snapshot as it is");
+        out.warn("archival", &path.to_string_lossy(), &text)?;
     }
     Ok(())
 }
