@@ -15,7 +15,7 @@ use crate::{
     create::parse_vault,
     entries::EntryReader,
     error::EngineError,
-    host::{self, KeyStore, Observer},
+    host::{self, DatabaseHolder, KeyStore, Observer},
     jobs::{BackupRequest, ForgetRequest, RestoreRequest, VerifyRequest},
     limits,
     observer::{Observers, Subscription},
@@ -110,15 +110,17 @@ impl EngineHandle {
         .await
     }
 
-    /// Backs up. Stopped in whatever way, the same request goes on from there.
+    /// Backs up. Stopped in whatever way, the same request goes on from there. `holder` is asked about the databases that the app holds.
     pub async fn backup(
         &self,
         request: BackupRequest,
+        holder: Option<Arc<dyn DatabaseHolder>>,
         stop: Option<Arc<StopToken>>,
     ) -> Result<BackupOutcome> {
+        let job = request.into_job(holder)?;
         self.inner
             .job(stop, async move |engine, cancel| {
-                Ok(engine.backup(request.into(), cancel).await?.into())
+                Ok(engine.backup(job, cancel).await?.into())
             })
             .await
     }

@@ -52,6 +52,20 @@ pub trait Observer: Send + Sync {
     fn on_end(&self) -> Result<(), HostError>;
 }
 
+/// Holds databases still while the engine reads their bytes: for those that it cannot read with locks of its own, such as encrypted ones.
+///
+/// Both calls for one reading come from one thread, which the engine keeps for it, and should answer within two seconds: later, that database counts as
+/// unreadable this time. Several databases may be held at once, on threads of their own.
+#[uniffi::export(with_foreign)]
+pub trait DatabaseHolder: Send + Sync {
+    /// Until `release`, neither the database file nor the present frames of its log may change: begin an immediate transaction, or checkpoint and let
+    /// nobody write. Answers the size of its pages in bytes, which an encrypted file does not tell; nothing where it is 4096 or the file tells.
+    fn hold(&self, path: String) -> Result<Option<u32>, HostError>;
+
+    /// The database was read, or could not be.
+    fn release(&self, path: String) -> Result<(), HostError>;
+}
+
 /// The vault's key from the key store. Blocks.
 pub(crate) fn load_key(store: &dyn KeyStore) -> Result<MasterKey, EngineError> {
     let missing = |detail: String| EngineError::KeyMissing { detail };

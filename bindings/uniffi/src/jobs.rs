@@ -1,11 +1,13 @@
 //! What a host asks for.
 
+use std::sync::Arc;
+
 use lifeboat::{
-    BackupJob, CheckJob, ForgetJob, RestoreJob, Source,
+    BackupJob, CheckJob, DatabaseAccess as Access, DatabaseSource, Databases, ForgetJob, RestoreJob, Source,
     retention::{Count, Policy, RetentionDuration, SnapshotFilter, TagList},
 };
 
-use crate::error::EngineError;
+use crate::{error::EngineError, holder::Holder, host::DatabaseHolder};
 
 /// One thing to back up.
 #[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
@@ -29,13 +31,38 @@ pub struct BackupRequest {
     pub excludes: Vec<String>,
     #[uniffi(default = [])]
     pub tags: Vec<String>,
-    /// Copies SQLite databases as they are at one moment. Only where no connection of this process has them open: closing a file drops the locks
-    /// that the process holds on it.
-    #[uniffi(default = false)]
-    pub copy_databases: bool,
+    /// Whether SQLite databases are found by themselves, and read as they are at one moment, wherever they are open. If not, those that are not
+    /// listed are files like any other, which is only safe where nothing has them open.
+    #[uniffi(default = true)]
+    pub find_databases: bool,
+    /// Databases of which there is more to say. Each must lie in a source, or be one.
+    #[uniffi(default = [])]
+    pub databases: Vec<AppDatabase>,
     /// Makes no snapshot where nothing has changed since the last one.
     #[uniffi(default = false)]
     pub skip_if_unchanged: bool,
+}
+
+/// A database of the app's.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct AppDatabase {
+    pub path: String,
+    #[uniffi(default = None)]
+    pub access: Option<DatabaseAccess>,
+    /// Databases of the same group are read at the same moment: those that the app attaches to one connection.
+    #[uniffi(default = None)]
+    pub group: Option<String>,
+}
+
+/// How a database is read. Without a word, as `InProcess`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum DatabaseAccess {
+    /// The app has it open in this process, by any copy of SQLite.
+    InProcess,
+    /// Another process has it open.
+    OtherProcess,
+    /// The app holds it still, by the `DatabaseHolder` that it gives to the backup; no lock is taken.
+    HeldByApp,
 }
 
 /// One restore.
@@ -101,16 +128,38 @@ impl From<BackupSource> for Source {
     }
 }
 
-impl From<BackupRequest> for BackupJob {
-    fn from(request: BackupRequest) -> Self {
-        Self {
+impl BackupRequest {
+    /// What the engine is asked for; `holder` is the host's.
+    pub(crate) fn into_job(self, holder: Option<Arc<dyn DatabaseHolder>>) -> Result<BackupJob, EngineError> {
+        let request = self;
+        let holder = holder.map(Holder::new);
+        let access = |access: Option<DatabaseAccess>| match (access, &holder) {
+            (None | Some(DatabaseAccess::InProcess), _) => Ok(Access::Own),
+            (Some(DatabaseAccess::OtherProcess), _) => Ok(Access::OtherProcess),
+            (Some(DatabaseAccess::HeldByApp), Some(holder)) => Ok(Access::Quiesced(holder.clone())),
+            (Some(DatabaseAccess::HeldByApp), None) => Err(EngineError::invalid(
+                "a database is held by the app, but no holder was given",
+            )),
+        };
+        let declared = request.databases.into_iter().map(|database| {
+            Ok(DatabaseSource {
+                path: database.path.into(),
+                access: access(database.access)?,
+                group: database.group,
+            })
+        });
+        let declared = declared.collect::<Result<_, EngineError>>()?;
+        Ok(BackupJob {
             sources: request.sources.into_iter().map(Source::from).collect(),
             excludes: request.excludes,
             tags: request.tags,
             host: request.label,
-            databases: request.copy_databases,
+            databases: Databases {
+                found: request.find_databases.then_some(Access::Own),
+                declared,
+            },
             skip_if_unchanged: request.skip_if_unchanged,
-        }
+        })
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `calls` | with the engine | `stop` |
 //! | `observer` | with its subscription | `stop`, as far as the host lets it end |
 //! | `opening`, `stopping` | for one call | that call |
+//! | `holding` | while a database is held still | nobody: it ends when the app has released it |
 //! | those of the engine | with the engine | `stop` |
 
 mod calls;
@@ -22,6 +23,7 @@ mod create;
 mod engine;
 mod entries;
 mod error;
+mod holder;
 mod host;
 mod jobs;
 mod limits;
@@ -34,12 +36,14 @@ pub use create::create_repository;
 pub use engine::{EngineConfig, EngineHandle};
 pub use entries::{EntryKind, EntryReader, SnapshotEntry};
 pub use error::{EngineError, FullPlace};
-pub use host::{HostError, KeyStore, Observer};
-pub use jobs::{BackupRequest, BackupSource, ForgetRequest, RestoreRequest, VerifyRequest};
+pub use host::{DatabaseHolder, HostError, KeyStore, Observer};
+pub use jobs::{
+    AppDatabase, BackupRequest, BackupSource, DatabaseAccess, ForgetRequest, RestoreRequest, VerifyRequest,
+};
 pub use observer::Subscription;
 pub use reports::{
     BackupOutcome, BackupSummary, EngineEvent, FindingSeverity, ForgetSummary, KeptSnapshot, KeyFileInfo,
-    RestoreNote, RestoreSummary, RunPhase, RunProgress, SnapshotInfo, UnreadablePath, VaultLock,
+    OddDatabase, RestoreNote, RestoreSummary, RunPhase, RunProgress, SnapshotInfo, UnreadablePath, VaultLock,
     VerifyFinding, VerifySummary,
 };
 pub use stop::StopToken;

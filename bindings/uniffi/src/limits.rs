@@ -13,4 +13,7 @@ pub(crate) const GRACE_MAX_MS: u64 = 600_000;
 /// Entries of a snapshot that are handed over at once: a screenful or two, at some hundred bytes each.
 pub(crate) const ENTRIES_PER_CALL_MAX: u32 = 1000;
 
+/// How long an app may take to hold a database still, or to release it: it waits for its own writers, who are quick, or something is wrong.
+pub(crate) const HOLD_WAIT_MS: u64 = 2_000;
+
 const _: () = assert!(PROGRESS_INTERVAL_MIN_MS < PROGRESS_INTERVAL_MAX_MS);

@@ -37,6 +37,15 @@ pub struct BackupSummary {
     pub unreadable_total: u64,
     /// Files that changed each time they were read: their content in the snapshot may mix old and new.
     pub changing: Vec<String>,
+    /// Databases whose files are not as SQLite leaves them. They are in the snapshot as they are.
+    pub odd_databases: Vec<OddDatabase>,
+}
+
+/// A database whose files are not as SQLite leaves them: it is backed up as it is, and never mended.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct OddDatabase {
+    pub path: String,
+    pub reason: String,
 }
 
 /// Something that is not in the snapshot as it is on disk.
@@ -208,6 +217,11 @@ pub enum EngineEvent {
     ChangedWhileRead {
         path: String,
     },
+    /// A database's files are not as SQLite leaves them. It is backed up as it is.
+    OddDatabaseFound {
+        path: String,
+        reason: String,
+    },
     /// The vault holds so many bytes more.
     PackConfirmed {
         pack: String,
@@ -241,6 +255,13 @@ impl From<BackupReport> for BackupOutcome {
             reason: one.reason,
             kept: one.kept,
         });
+        let odd_databases = report
+            .odd_databases
+            .into_iter()
+            .map(|(path, reason)| OddDatabase {
+                path: text(&path),
+                reason,
+            });
         let summary = BackupSummary {
             files_new: stats.files_new,
             files_changed: stats.files_changed,
@@ -252,6 +273,7 @@ impl From<BackupReport> for BackupOutcome {
             unreadable: unreadable.collect(),
             unreadable_total: report.unreadable_total,
             changing: report.changing.iter().map(|path| text(path)).collect(),
+            odd_databases: odd_databases.collect(),
         };
         match report.snapshot {
             Some(id) => Self::Published {
@@ -401,6 +423,10 @@ impl EngineEvent {
                 kept,
             },
             Event::ChangedWhileRead { path } => Self::ChangedWhileRead { path: text(&path) },
+            Event::OddDatabase { path, reason } => Self::OddDatabaseFound {
+                path: text(&path),
+                reason,
+            },
             Event::PackConfirmed { id, bytes } => Self::PackConfirmed {
                 pack: id.to_string(),
                 bytes,

@@ -78,7 +78,8 @@ impl Scene {
             label: "phone".into(),
             excludes: vec![],
             tags: vec![],
-            copy_databases: false,
+            find_databases: true,
+            databases: vec![],
             skip_if_unchanged: false,
         }
     }
@@ -136,7 +137,7 @@ fn there_and_back_and_a_second_engine_is_refused() {
     fs::write(Path::new(&scene.path("app")).join("a"), "hello").unwrap();
     let engine = scene.open().unwrap();
     assert!(matches!(scene.open(), Err(EngineError::Busy { .. })));
-    let outcome = wait(engine.backup(scene.request(), None)).unwrap();
+    let outcome = wait(engine.backup(scene.request(), None, None)).unwrap();
     assert!(
         matches!(&outcome, BackupOutcome::Published { summary, .. } if summary.files_new == 1),
         "{outcome:?}"
@@ -175,7 +176,7 @@ fn a_key_store_without_a_key_asks_for_the_password() {
 #[test]
 fn a_stop_token_a_dropped_future_a_suspend_and_a_stop_end_a_job() {
     let scene = Scene::new();
-    scene.fill(96);
+    scene.fill(32);
     let engine = scene.open().unwrap();
     let (sender, events) = mpsc::channel();
     let _watching = engine.observe(Arc::new(Watch(sender)), 50).unwrap();
@@ -187,13 +188,13 @@ fn a_stop_token_a_dropped_future_a_suspend_and_a_stop_end_a_job() {
         stops.stop();
         events
     });
-    let stopped = wait(engine.backup(scene.request(), Some(stop)));
+    let stopped = wait(engine.backup(scene.request(), None, Some(stop)));
     let events = stopping.join().unwrap();
     assert_eq!(stopped.unwrap_err(), EngineError::Cancelled);
 
     // Dropped on the way: the engine ends the job by itself, and is free for the next.
     while events.try_recv().is_ok() {}
-    let mut dropped = Box::pin(engine.backup(scene.request(), None));
+    let mut dropped = Box::pin(engine.backup(scene.request(), None, None));
     poll_once(&mut dropped);
     events.recv().unwrap();
     drop(dropped);
@@ -203,13 +204,13 @@ fn a_stop_token_a_dropped_future_a_suspend_and_a_stop_end_a_job() {
     wait(engine.resume()).unwrap();
 
     // Never looked at again, and still it does not keep the engine from stopping.
-    let mut forgotten = Box::pin(engine.backup(scene.request(), None));
+    let mut forgotten = Box::pin(engine.backup(scene.request(), None, None));
     poll_once(&mut forgotten);
     engine.stop_blocking(GRACE_MS).unwrap();
     assert!(wait(forgotten).is_err());
 
     let engine = scene.open().unwrap();
-    let outcome = wait(engine.backup(scene.request(), None)).unwrap();
+    let outcome = wait(engine.backup(scene.request(), None, None)).unwrap();
     assert!(matches!(outcome, BackupOutcome::Published { .. }));
     engine.stop_blocking(GRACE_MS).unwrap();
 }
@@ -251,10 +252,10 @@ fn an_observer_may_call_the_engine_and_block() {
         gate: Mutex::new(gate),
     };
     let _watching = engine.observe(Arc::new(rude), 50).unwrap();
-    wait(engine.backup(scene.request(), None)).unwrap();
+    wait(engine.backup(scene.request(), None, None)).unwrap();
     answers.recv().unwrap();
     // It blocks, and nobody else does.
-    wait(engine.backup(scene.request(), None)).unwrap();
+    wait(engine.backup(scene.request(), None, None)).unwrap();
     engine.stop_blocking(GRACE_MS).unwrap();
     drop(let_go);
 }
@@ -271,7 +272,7 @@ fn a_forgotten_engine_ends_and_lets_go_of_its_folder() {
                 Err(other) => panic!("{other:?}"),
             }
         };
-        let mut call = Box::pin(engine.backup(scene.request(), None));
+        let mut call = Box::pin(engine.backup(scene.request(), None, None));
         poll_once(&mut call);
     }
 }

@@ -47,9 +47,13 @@ public final class Engine: Sendable {
     }
 
     /// Backs up. Stopped in whatever way, the same request goes on from there.
+    ///
+    /// - Parameter holder: Is asked to hold those databases still that the request says the app holds.
     @discardableResult
-    public func backup(_ request: BackupRequest) async throws -> BackupOutcome {
-        try await stoppable { try await self.handle.backup(request: request, stop: $0) }
+    public func backup(
+        _ request: BackupRequest, holder: (any DatabaseHolder)? = nil
+    ) async throws -> BackupOutcome {
+        try await stoppable { try await self.handle.backup(request: request, holder: holder, stop: $0) }
     }
 
     /// Brings a snapshot back. Stopped in whatever way, the same request goes on from there.

@@ -33,8 +33,13 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
     public val progress: RunProgress
         get() = handle.progress()
 
-    /** Backs up. Stopped in whatever way, the same request goes on from there. */
-    public suspend fun backup(request: BackupRequest): BackupOutcome = stoppable { handle.backup(request, it) }
+    /**
+     * Backs up. Stopped in whatever way, the same request goes on from there.
+     *
+     * @param holder is asked to hold those databases still that the request says the app holds
+     */
+    public suspend fun backup(request: BackupRequest, holder: DatabaseHolder? = null): BackupOutcome =
+        stoppable { handle.backup(request, holder, it) }
 
     /** Brings a snapshot back. Stopped in whatever way, the same request goes on from there. */
     public suspend fun restore(request: RestoreRequest): RestoreSummary = stoppable { handle.restore(request, it) }

@@ -87,7 +87,7 @@ class HostTest {
                 }
             }
             val watching = handle.observe(throwing, 50u)
-            assertIs<BackupOutcome.Published>(handle.backup(scene.request, null))
+            assertIs<BackupOutcome.Published>(handle.backup(scene.request, null, null))
             handle.stop(10_000u)
             throwing.ended.await()
             assertTrue(throwing.calls.get() > 2, "${throwing.calls}")
@@ -109,7 +109,7 @@ class HostTest {
                 }
             }
             val watching = handle.observe(reentrant, 50u)
-            runCatching { handle.backup(scene.request, null) }
+            runCatching { handle.backup(scene.request, null, null) }
             assertEquals(1, asked.await().size)
             reentrant.ended.await()
             watching.close()
@@ -134,7 +134,7 @@ class HostTest {
             }
             val handle = scene.handle()
             val watching = handle.observe(slow, 50u)
-            val outcome = handle.backup(scene.request.copy(sources = scene.request.sources + lost), null)
+            val outcome = handle.backup(scene.request.copy(sources = scene.request.sources + lost), null, null)
             assertEquals(1000uL, assertIs<BackupOutcome.Published>(outcome).summary.unreadableTotal)
             gate.countDown()
             assertTrue(missed.await() > 500u)

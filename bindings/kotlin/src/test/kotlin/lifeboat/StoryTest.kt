@@ -18,7 +18,7 @@ class StoryTest {
     fun `an app backs up, changes, loses everything and has it back`() = runBlocking<Unit> {
         Scene().create().use { scene ->
             val database = scene.app.resolve("notes.db")
-            val backup = scene.request.copy(copyDatabases = true, skipIfUnchanged = true)
+            val backup = scene.request.copy(skipIfUnchanged = true)
             scene.fill(6)
             write(database, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)", "INSERT INTO notes (text) VALUES ('milk')")
 
