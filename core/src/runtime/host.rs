@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    sync::mpsc,
+    sync::{Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -15,7 +15,8 @@ use crate::error::{Error, Kind, Result};
 /// The running engine thread.
 pub(crate) struct Host {
     system: System,
-    stopped: mpsc::Receiver<()>,
+    /// Behind a lock that nobody contends for: with it, an engine can be shared between threads.
+    stopped: Mutex<mpsc::Receiver<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -41,7 +42,7 @@ impl Host {
         Ok((
             Self {
                 system,
-                stopped,
+                stopped: Mutex::new(stopped),
                 thread: Some(thread),
             },
             handles,
@@ -79,7 +80,8 @@ impl Host {
         let Some(thread) = self.thread.take() else {
             return Ok(());
         };
-        if self.stopped.recv_timeout(grace) == Err(mpsc::RecvTimeoutError::Timeout) {
+        let stopped = self.stopped.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if stopped.recv_timeout(grace) == Err(mpsc::RecvTimeoutError::Timeout) {
             // The thread cannot be ended from outside. It holds the state folder until it ends by itself.
             return Err(Error::new(
                 Kind::Busy,

@@ -1,0 +1,51 @@
+//! Lifeboat for Kotlin and Swift: the engine's front door, in types that cross a language border.
+//!
+//! What an app developer sees are the packages in `bindings/kotlin` and `bindings/swift`, which wrap this surface in their languages' own words.
+//! It decides nothing about backups. It promises what a border must:
+//!
+//! * Every call ends: with a result, with one [`EngineError`], and soon after a stop. Jobs are stopped by a [`StopToken`], by dropping their
+//!   future, by [`EngineHandle::suspend`] and by [`EngineHandle::stop`].
+//! * Calls make progress whether or not the host polls their futures (`calls.rs`), so that a host that loses interest blocks nobody.
+//! * The host's code is called on threads of its own (`observer.rs`, `threads.rs`), under no lock, and coalesced. It may throw, block, or call the
+//!   engine from there.
+//! * No panic crosses: it becomes [`EngineError::Bug`].
+//!
+//! | thread | lives | joined by |
+//! |---|---|---|
+//! | `calls` | with the engine | `stop` |
+//! | `observer` | with its subscription | `stop`, as far as the host lets it end |
+//! | `opening`, `stopping` | for one call | that call |
+//! | `holding` | while a database is held still | nobody: it ends when the app has released it |
+//! | those of the engine | with the engine | `stop` |
+
+mod calls;
+mod create;
+mod engine;
+mod entries;
+mod error;
+mod holder;
+mod host;
+mod jobs;
+mod limits;
+mod observer;
+mod reports;
+mod stop;
+mod threads;
+
+pub use create::create_repository;
+pub use engine::{EngineConfig, EngineHandle};
+pub use entries::{EntryKind, EntryReader, SnapshotEntry};
+pub use error::{EngineError, FullPlace};
+pub use host::{DatabaseHolder, HostError, KeyStore, Observer};
+pub use jobs::{
+    AppDatabase, BackupRequest, BackupSource, DatabaseAccess, ForgetRequest, RestoreRequest, VerifyRequest,
+};
+pub use observer::Subscription;
+pub use reports::{
+    BackupOutcome, BackupSummary, EngineEvent, FindingSeverity, ForgetSummary, KeptSnapshot, KeyFileInfo,
+    OddDatabase, RestoreNote, RestoreSummary, RunPhase, RunProgress, SnapshotInfo, UnreadablePath, VaultLock,
+    VerifyFinding, VerifySummary,
+};
+pub use stop::StopToken;
+
+uniffi::setup_scaffolding!("lifeboat");
