@@ -14,6 +14,12 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
 
     /// Time since some moment in the past that stays the same: it never goes back.
     fn monotonic(&self) -> Duration;
+
+    /// The same, but it also goes on while the device sleeps, where the operating system can tell: what deadlines are measured by, and what shows
+    /// that the process was frozen.
+    fn awake_or_asleep(&self) -> Duration {
+        self.monotonic()
+    }
 }
 
 impl From<SystemTime> for Timestamp {
@@ -58,5 +64,18 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    fn awake_or_asleep(&self) -> Duration {
+        // Darwin's monotonic clock goes on in sleep; that of Linux does not, and has a twin that does.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let id = rustix::time::ClockId::Boottime;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let id = rustix::time::ClockId::Monotonic;
+        let now = rustix::time::clock_gettime(id);
+        Duration::new(
+            u64::try_from(now.tv_sec).unwrap_or(0),
+            u32::try_from(now.tv_nsec).unwrap_or(0),
+        )
     }
 }

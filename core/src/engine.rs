@@ -13,13 +13,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     browse::{self, Entries},
-    catalog::{Catalog, CatalogThread},
+    catalog::{Catalog, CatalogThread, run},
     check::{self, CheckJob, CheckReport},
     clock::{Clock, SystemClock},
     error::{Error, Kind, Place, Result},
     events::{Event, Events, Meter, Progress},
     forget::{ForgetJob, ForgetReport, forget},
-    format::{KeyId, MasterKey, RepositoryId, Snapshot, SnapshotId},
+    format::{KeyId, MasterKey, PackId, RepositoryId, Snapshot, SnapshotId},
+    prune::{self, PruneJob, PruneParts, PrunePlan, PruneReport},
     repository::{
         self, KeyInfo, LockInfo, Repository, Spool, Unlock, list_snapshots, recover, remove_own_locks,
     },
@@ -28,10 +29,11 @@ use crate::{
         cpu::{CpuPool, CpuThreads},
         host::Host,
     },
-    scheduler::{SchedulerHandle, Work},
-    snapshotter::{BackupJob, BackupReport, SnapshotterHandle, SnapshotterParts},
-    storage::{self, Address},
+    scheduler::{Diary, SchedulerHandle, Work},
+    snapshotter::{BackupJob, BackupReport, SnapshotterHandle, SnapshotterParts, SpoolRoom, Terms},
+    storage::{self, Address, Storage, StorageOptions},
     uploader::{UploaderHandle, UploaderParts},
+    window::{self, Budget, Gate, HandOff, LockPolicy, NetworkClass, Outcome, WindowParts},
 };
 
 /// What an engine is opened with.
@@ -40,6 +42,8 @@ pub struct EngineOptions {
     /// The engine's own folder on this device: catalog and spool. One engine at a time; a folder serves one vault.
     pub state_dir: PathBuf,
     pub unlock: Unlock,
+    /// How the vault is reached; the default where its address says it all.
+    pub storage: StorageOptions,
 }
 
 /// A running engine: a few threads, one vault, one job at a time. Its calls may be awaited on any executor.
@@ -63,13 +67,25 @@ struct Shared {
     meter: Arc<Meter>,
     events: Events,
     handles: Handles,
+    window: WindowParts,
     state_dir: PathBuf,
+}
+
+impl Shared {
+    fn prune_parts<'a>(&'a self, cancel: &'a CancellationToken) -> PruneParts<'a> {
+        PruneParts {
+            repository: &self.repository,
+            catalog: &self.catalog,
+            state_dir: &self.state_dir,
+            meter: &self.meter,
+            cancel,
+        }
+    }
 }
 
 #[derive(Clone)]
 struct Handles {
     scheduler: SchedulerHandle,
-    snapshotter: SnapshotterHandle,
     restorer: RestorerHandle,
 }
 
@@ -81,22 +97,32 @@ impl Engine {
 
     /// The same, with another idea of what time it is.
     pub fn open_with_clock(options: EngineOptions, clock: Arc<dyn Clock>) -> Result<Self> {
-        let state_lock = lock_state(&options.state_dir)?;
-        let storage = storage::open(&options.vault)?;
+        let storage = storage::open_with(&options.vault, &options.storage, clock.clone())?;
+        Self::open_on(storage, options, clock)
+    }
+
+    /// The same, on a vault of another kind: the address in `options` is not asked.
+    pub fn open_on(storage: Arc<dyn Storage>, options: EngineOptions, clock: Arc<dyn Clock>) -> Result<Self> {
+        let EngineOptions {
+            state_dir, unlock, ..
+        } = options;
+        let state_lock = lock_state(&state_dir)?;
         let (cpu, cpu_threads) = CpuPool::start()?;
         let cancel = CancellationToken::new();
         let (host, ()) = Host::start(|| ())?;
-        let opening = repository::open(storage, options.unlock, cpu, clock);
+        let gate = Arc::new(Gate::new(storage, clock.clone()));
+        let opening = repository::open(gate.clone(), unlock, cpu, clock);
         let repository = block_on(host.run(opening))?;
-        let (catalog, catalog_thread, is_new) = Catalog::start(&options.state_dir.join("catalog.db"))?;
-        let spool = Spool::open(options.state_dir.join("spool"))?;
-        let database_staging = options.state_dir.join("databases");
+        let (catalog, catalog_thread, is_new) = Catalog::start(&state_dir.join("catalog.db"))?;
+        let spool = Spool::open(state_dir.join("spool"))?;
+        let database_staging = state_dir.join("databases");
         // What a process left that was killed; where there is nothing, there is nothing to do.
         let _ = fs::remove_dir_all(&database_staging);
         let (meter, events) = (Arc::new(Meter::default()), Events::new());
-        let handles = {
+        let (handles, window) = {
             let parts = Wiring {
                 repository: repository.clone(),
+                gate,
                 catalog: catalog.clone(),
                 spool,
                 meter: meter.clone(),
@@ -113,7 +139,8 @@ impl Engine {
             meter,
             events,
             handles,
-            state_dir: options.state_dir,
+            window,
+            state_dir,
         });
         Ok(Self {
             shared,
@@ -127,9 +154,50 @@ impl Engine {
 
     /// Backs the job's sources up. Cancelling `stop` ends it soon; the same job goes on from there.
     pub async fn backup(&self, job: BackupJob, stop: CancellationToken) -> Result<BackupReport> {
-        let backup =
-            |shared: Arc<Shared>, cancel| async move { shared.handles.snapshotter.backup(job, cancel).await };
+        let backup = |shared: Arc<Shared>, cancel| async move {
+            let terms = Terms {
+                lock: LockPolicy::WhenShared,
+                pack_target_bytes: window::begin_unbounded(&shared.window, NetworkClass::Unmetered).await?,
+                window: None,
+            };
+            let report = shared.window.snapshotter.backup(job, terms, cancel).await;
+            let noted = window::end_unbounded(&shared.window, NetworkClass::Unmetered).await;
+            report.and_then(|report| noted.map(|()| report))
+        };
         self.run(Work::Backup, stop, backup).await
+    }
+
+    /// Goes on with the job for as long as the budget allows, and says what is left. A run lives in the catalog between windows, so engines may
+    /// come and go: the same job goes on, another one begins anew with what is sealed.
+    pub async fn run_window(&self, job: BackupJob, budget: Budget) -> Outcome {
+        let stop = budget.stop.clone();
+        let run = |shared: Arc<Shared>, cancel| async move {
+            window::run_window(&shared.window, job, budget, cancel).await
+        };
+        let ended = self.run(Work::Backup, stop, run).await;
+        ended.unwrap_or_else(Outcome::failed)
+    }
+
+    /// Something has changed: a run that was parked, since the vault refused access or was full, is tried again by the next window.
+    pub async fn unpark(&self) -> Result<()> {
+        let change = |tx: &rusqlite::Transaction<'_>| run::change_run(tx, |row| row.parked = None);
+        self.shared.catalog.write(change).await
+    }
+
+    /// Gives sealed packs to the operating system's own uploader: files with the requests that store them, good for `expires`. For that long the
+    /// engine does not send them itself. `Kind::Unsupported` where the vault has no such requests.
+    pub async fn hand_off(&self, expires: Duration) -> Result<Vec<HandOff>> {
+        let give_out =
+            move |shared: Arc<Shared>, _| async move { window::give_out(&shared.window, expires).await };
+        self.run(Work::Backup, CancellationToken::new(), give_out).await
+    }
+
+    /// What became of a pack that was handed off, as far as its sender knows. In any order, twice or never: the next window looks for itself.
+    pub async fn hand_off_ended(&self, pack: PackId, stored: bool) -> Result<()> {
+        let shared = self.shared.clone();
+        self.host
+            .run(async move { window::note(&shared.window, pack, stored).await })
+            .await
     }
 
     /// Verifies what the vault holds, from nothing but the vault. What is wrong with it is in the report; an error is why the check could not be
@@ -141,7 +209,7 @@ impl Engine {
         self.run(Work::Check, stop, check).await
     }
 
-    /// Brings a snapshot back, all or nothing. Cancelling `stop` ends it soon; the same job goes on from there.
+    /// Brings a snapshot back, all or nothing, or stages it for [`crate::apply_pending`]. Cancelling `stop` ends it soon; the same job goes on from there.
     pub async fn restore(&self, job: RestoreJob, stop: CancellationToken) -> Result<RestoreReport> {
         let restore =
             |shared: Arc<Shared>, cancel| async move { shared.handles.restorer.restore(job, cancel).await };
@@ -156,7 +224,7 @@ impl Engine {
             .await
     }
 
-    /// What is in a snapshot, at `below` and below it. The snapshot is `latest`, or the beginning of an id.
+    /// What is in a snapshot, at `below` and below it. A database is one entry. The snapshot is `latest`, or the beginning of an id.
     pub async fn entries(&self, snapshot: String, below: PathBuf) -> Result<Entries> {
         let shared = self.shared.clone();
         let (entries, listing) = self
@@ -172,6 +240,24 @@ impl Engine {
         let run =
             |shared: Arc<Shared>, _| async move { forget(&shared.repository, &shared.catalog, job).await };
         self.run(Work::Forget, CancellationToken::new(), run).await
+    }
+
+    /// Says what a prune would do, and does nothing. It reads the folders that it has not read before; cancelled, or with a bound on their
+    /// bytes, it goes on there next time.
+    pub async fn plan_prune(&self, job: PruneJob, stop: CancellationToken) -> Result<PrunePlan> {
+        let plan = move |shared: Arc<Shared>, cancel: CancellationToken| async move {
+            prune::plan(shared.prune_parts(&cancel), job).await
+        };
+        self.run(Work::Forget, stop, plan).await
+    }
+
+    /// Does what the plan says, as far as a fresh look at the vault allows it. Cancelling `stop` ends it soon, and what was done stays done:
+    /// plan anew to go on. `Kind::AccessDenied` where the vault does not let anything be deleted; then nothing was done.
+    pub async fn prune(&self, plan: PrunePlan, stop: CancellationToken) -> Result<PruneReport> {
+        let run = move |shared: Arc<Shared>, cancel: CancellationToken| async move {
+            prune::prune(shared.prune_parts(&cancel), plan).await
+        };
+        self.run(Work::Forget, stop, run).await
     }
 
     pub async fn keys(&self) -> Result<Vec<KeyInfo>> {
@@ -220,6 +306,11 @@ impl Engine {
     pub fn master_key(&self) -> Result<MasterKey> {
         let raw = self.shared.repository.key.to_raw();
         MasterKey::from_raw(&raw).map_err(|error| Error::bug(format!("the key in use is not one: {error}")))
+    }
+
+    /// Where decisions and windows are written down, and answers come from.
+    pub fn diary(&self) -> Diary<'_> {
+        Diary::new(&self.shared.catalog)
     }
 
     /// How far the current job is. Costs nothing, from any thread.
@@ -305,6 +396,7 @@ impl Engine {
 /// What `wire` works with.
 struct Wiring {
     repository: Repository,
+    gate: Arc<Gate>,
     catalog: Catalog,
     spool: Spool,
     meter: Arc<Meter>,
@@ -315,9 +407,10 @@ struct Wiring {
 }
 
 /// Makes spool, catalog and vault agree, and starts the actors. Runs on the engine thread.
-async fn wire(wiring: Wiring) -> Result<Handles> {
+async fn wire(wiring: Wiring) -> Result<(Handles, WindowParts)> {
     let Wiring {
         repository,
+        gate,
         catalog,
         spool,
         meter,
@@ -330,31 +423,43 @@ async fn wire(wiring: Wiring) -> Result<Handles> {
     remove_own_locks(&repository, &catalog).await?;
     let uploader = UploaderHandle::start(UploaderParts {
         repository: repository.clone(),
+        gate: gate.clone(),
         catalog: catalog.clone(),
         spool: spool.clone(),
         meter: meter.clone(),
         events: events.clone(),
         cancel,
     });
+    let room = SpoolRoom::new(spool.clone());
     let restorer = RestorerHandle::start(RestorerParts {
         repository: repository.clone(),
         catalog: catalog.clone(),
         meter: meter.clone(),
     });
-    let parts = SnapshotterParts {
-        repository,
-        catalog,
-        spool,
-        uploader,
+    let snapshotter = SnapshotterHandle::start(SnapshotterParts {
+        repository: repository.clone(),
+        catalog: catalog.clone(),
+        spool: spool.clone(),
+        room: room.clone(),
+        uploader: uploader.clone(),
         meter,
         events,
         database_staging,
-    };
-    Ok(Handles {
+    });
+    let handles = Handles {
         scheduler: SchedulerHandle::start(),
-        snapshotter: SnapshotterHandle::start(parts),
         restorer,
-    })
+    };
+    let window = WindowParts {
+        repository,
+        gate,
+        catalog,
+        spool,
+        room,
+        uploader,
+        snapshotter,
+    };
+    Ok((handles, window))
 }
 
 /// Takes the state folder for this engine alone.

@@ -1,6 +1,6 @@
 //! The one error of the engine: what kind it is decides what a host does, the rest is for people and logs.
 
-use std::{fmt, io, path::Path, sync::Arc};
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
 use crate::format::FormatError;
 
@@ -29,6 +29,9 @@ pub enum Kind {
     OutOfSpace(Place),
     /// The vault cannot be reached now.
     Unreachable,
+    /// What answers at the vault's address is not the vault, or cannot be told from an impostor: a network's login page, a redirect, a
+    /// certificate that nobody vouches for. On another network it may be the vault again.
+    WrongServer,
     /// Another client holds a lock that excludes this operation.
     Locked,
     /// What the caller asked for makes no sense as asked.
@@ -69,6 +72,7 @@ impl Kind {
             | Self::NotRunning
             | Self::Busy
             | Self::Unreachable
+            | Self::WrongServer
             | Self::Locked
             | Self::Catalog
             | Self::Io => Retry::Later,
@@ -105,9 +109,12 @@ struct Inner {
     kind: Kind,
     context: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    retry_after: Option<Duration>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+const GIVEN_UP: &str = "stopped; the same call goes on where this one ended";
 
 impl Error {
     pub fn new(kind: Kind, context: impl Into<String>) -> Self {
@@ -115,6 +122,7 @@ impl Error {
             kind,
             context: context.into(),
             source: None,
+            retry_after: None,
         }))
     }
 
@@ -127,14 +135,17 @@ impl Error {
             kind,
             context: context.into(),
             source: Some(source.into()),
+            retry_after: None,
         }))
     }
 
     pub fn cancelled() -> Self {
-        Self::new(
-            Kind::Cancelled,
-            "stopped; the same call goes on where this one ended",
-        )
+        Self::new(Kind::Cancelled, GIVEN_UP)
+    }
+
+    /// Whether this is `cancelled`, and not something else that ended because of it.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.0.kind == Kind::Cancelled && self.0.context == GIVEN_UP
     }
 
     pub fn stopped() -> Self {
@@ -147,6 +158,21 @@ impl Error {
 
     pub fn kind(&self) -> Kind {
         self.0.kind
+    }
+
+    /// How long the vault asks to be left alone, where it said so. Trying earlier makes it worse for everyone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The same, with what the vault asked for.
+    pub fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
+        Self(Arc::new(Inner {
+            kind: self.kind(),
+            context: self.to_string(),
+            source: None,
+            retry_after,
+        }))
     }
 
     /// `what` was being done to `path` when the operating system failed.
@@ -166,8 +192,13 @@ impl Error {
 
     /// The same kind, with `context` said first.
     pub(crate) fn within(self, context: impl fmt::Display) -> Self {
-        let kind = self.kind();
-        Self::with_source(kind, context.to_string(), self)
+        let (kind, retry_after) = (self.kind(), self.retry_after());
+        Self(Arc::new(Inner {
+            kind,
+            context: context.to_string(),
+            source: Some(self.into()),
+            retry_after,
+        }))
     }
 }
 
@@ -232,5 +263,14 @@ mod tests {
             text.starts_with("restoring a.txt: writing /x (make room"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_the_vault_asked_for_stays_known() {
+        let wait = Some(Duration::from_secs(7));
+        let error = Error::new(Kind::Unreachable, "busy").with_retry_after(wait);
+        assert_eq!(error.to_string(), "busy");
+        assert_eq!(error.within("sending").retry_after(), wait);
+        assert_eq!(Error::new(Kind::Unreachable, "busy").retry_after(), None);
     }
 }

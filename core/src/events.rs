@@ -29,10 +29,12 @@ pub enum Phase {
     /// Putting what is staged in place.
     Applying,
     Checking,
+    /// Finding out what is needed, and giving back the room of what is not.
+    Pruning,
 }
 
 impl Phase {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Idle,
         Self::Looking,
         Self::Sealing,
@@ -40,6 +42,7 @@ impl Phase {
         Self::Staging,
         Self::Applying,
         Self::Checking,
+        Self::Pruning,
     ];
 }
 

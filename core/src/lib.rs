@@ -14,17 +14,20 @@ mod events;
 mod forget;
 pub mod format;
 pub mod limits;
+mod prune;
 mod repository;
 mod restorer;
 pub mod retention;
 mod runtime;
 mod scan;
-mod scheduler;
+pub mod scheduler;
 mod seal;
+pub mod simulate;
 mod snapshotter;
 mod sqlite;
 pub mod storage;
 mod uploader;
+mod window;
 
 pub use browse::{Entries, Entry};
 pub use check::{CheckJob, CheckReport, Finding, Severity};
@@ -32,8 +35,18 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Kind, Place, Result, Retry};
 pub use events::{Event, Phase, Progress};
 pub use forget::{ForgetJob, ForgetReport};
+pub use prune::{
+    BlobCount, InvalidMaxUnused, MaxUnused, PackAction, PackCount, PruneJob, PrunePlan, PruneReport,
+    PruneTotals, parse_bytes,
+};
 pub use repository::{KeyInfo, LockInfo, LockKind, Unlock, init};
-pub use restorer::{RestoreJob, RestoreReport, RestoreWarning};
+pub use restorer::{
+    AcceptedDatabase, Accepts, ApplyOutcome, DatabaseFiles, Pending, PendingState, RestoreJob, RestoreReport,
+    RestoreWarning, RestoredDatabase, apply_pending, confirm, pending, roll_back,
+};
 pub use scan::{DatabaseSource, Databases, Source};
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
-pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced};
+pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced, inspect::Integrity};
+pub use window::{
+    Allowances, Budget, HandOff, LockPolicy, MoreToDo, NetworkClass, Outcome, Waiting, WakeHint,
+};

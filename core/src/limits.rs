@@ -2,6 +2,8 @@
 //!
 //! Together they bound what the engine holds in memory at a time, whatever the amount of data: the README says what was measured.
 
+use std::time::Duration;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -12,8 +14,18 @@ pub const CHUNK_AVG_BYTES: usize = 512 * KIB;
 /// A chunk is held in memory whole, in plain and sealed form, once on each worker.
 pub const CHUNK_MAX_BYTES: usize = 2 * MIB;
 
-/// A pack is closed when it has reached this size. It is also the most that a kill can cost, and what is resent after a broken request.
+/// A pack is closed when it has reached this size, while nothing is known of the link. It is also what is resent after a broken request.
 pub const PACK_TARGET_BYTES: u64 = 4 * MIB as u64;
+/// The same in a window on an unknown link: a first pack that is small is soon confirmed, and tells how large the next may be.
+pub const PACK_PROBE_BYTES: u64 = MIB as u64;
+/// No link makes packs smaller: each costs a request, an entry in an index, and in the end a rewrite by whoever prunes.
+pub const PACK_MIN_BYTES: u64 = 512 * KIB as u64;
+/// No link makes packs larger: it is what a kill or a broken request costs.
+pub const PACK_MAX_BYTES: u64 = 16 * MIB as u64;
+/// A pack is as large as the link confirms in this time.
+pub const PACK_CONFIRM_MS: u64 = 3000;
+/// A pack that is being written goes to the disk this often, so that closing it, which no stop can interrupt, is short.
+pub const PACK_SYNC_BYTES: u64 = 2 * MIB as u64;
 /// A pack is closed at this many blobs, so that its directory stays small against restic's limit of 16 MiB.
 pub const PACK_BLOBS_MAX: usize = 8192;
 /// The largest index, snapshot or lock that is opened, as stored. restic writes an index at 50,000 blobs, about 2 MiB.
@@ -49,18 +61,64 @@ pub const DATABASE_YIELDS_MAX: u32 = 8;
 
 /// Sealed bytes on the phone's disk that the vault has not confirmed. Sealing waits when it is full.
 pub const SPOOL_BYTES_MAX: u64 = 64 * MIB as u64;
-/// Packs on their way to the vault at a time: two hide the latency of confirming, more only share the same link.
-pub const UPLOADS_IN_FLIGHT_MAX: usize = 2;
-/// Times a pack is tried within one run before the run ends; the next run tries again.
-pub const UPLOAD_ATTEMPTS_MAX: u32 = 4;
-/// The wait before the second attempt; doubled each time.
-pub const UPLOAD_RETRY_DELAY_MS: u64 = 250;
+/// What the disk of the state folder keeps free for the app, in bytes and as a share of the disk, whichever is less: the spool does not grow
+/// into it.
+pub const DISK_RESERVE_BYTES: u64 = 256 * MIB as u64;
+pub const DISK_RESERVE_SHARE: u64 = 20;
+/// Packs on their way to the vault at a time: two hide the latency of confirming, more help where packs are small against it.
+pub const UPLOADS_IN_FLIGHT_MIN: usize = 2;
+pub const UPLOADS_IN_FLIGHT_MAX: usize = 4;
+/// Their bytes: a storage may have to hold what it sends.
+pub const UPLOADS_IN_FLIGHT_BYTES_MAX: u64 = 32 * MIB as u64;
+/// Times a pack is tried within one run or window before that ends; the next one tries again.
+pub const UPLOAD_ATTEMPTS_MAX: u32 = 6;
+/// The longest wait before the second attempt; doubled each time, up to the cap. The wait itself is drawn between none and that.
+pub const UPLOAD_RETRY_DELAY_MS: u64 = 500;
+pub const UPLOAD_RETRY_DELAY_MAX_MS: u64 = 30_000;
+/// A vault that asks to be left alone for longer than this ends the run or window, which says so.
+pub const RETRY_AFTER_MAX_MS: u64 = 10 * 60 * 1000;
 /// An index of what was confirmed is published at least this often, so that nothing confirmed is unknown to other clients for long.
 pub const CHECKPOINT_INTERVAL_MS: u64 = 3 * 60 * 1000;
+/// In windows, which may be a few seconds each, an index is published when it names at least so much, or this many blobs: each is a request
+/// and a file that every client reads. Nothing is lost without one: the catalog knows what was confirmed, and a new one learns it from the packs.
+pub const CHECKPOINT_BYTES_MIN: u64 = 64 * MIB as u64;
+pub const CHECKPOINT_BLOBS_MIN: u64 = 20_000;
 /// Blobs in one index file; the number at which restic also begins a new one.
 pub const INDEX_BLOBS_MAX: usize = 50_000;
 /// Times a run walks again because the vault lost blobs while it was running, before it gives up for now.
 pub const PUBLISH_ATTEMPTS_MAX: u32 = 4;
+
+/// A window's work ends this long before its deadline: what is under way then is given up, and the engine is quiet in time.
+pub const WINDOW_MARGIN_MS: u64 = 250;
+/// A shorter window is not begun: looking at the vault alone would outlast it.
+pub const WINDOW_MIN_MS: u64 = 1000;
+/// Sealing ends this long before the window does, or at seven eighths of a short one: closing a pack takes a sync of the disk.
+pub const SEAL_MARGIN_MS: u64 = 1000;
+/// Sealed bytes that a window has ready beyond what the link can take in it, so that no estimate makes it run dry.
+pub const SEAL_AHEAD_BYTES: u64 = 8 * MIB as u64;
+/// How often a window looks at the clock, and with it learns that it was frozen.
+pub const WINDOW_TICK_MS: u64 = 200;
+/// A clock that went on this long between two looks: the process was frozen, its sockets are dead, and its lock may be gone.
+pub const FREEZE_GAP_MS: u64 = 10_000;
+/// A vault that was looked at this recently is not looked at again before a window goes on; the publication looks in any case.
+pub const LOOK_AGE_MAX_S: i64 = 600;
+/// What was measured of a link counts for this long: a phone moves.
+pub const LINK_AGE_MAX_S: i64 = 3600;
+/// Where this long passes between the last look at the vault and the end of writing the snapshot, a prune may have run in between: the vault is
+/// looked at once more.
+pub const PUBLISH_GAP_MS: u64 = 5000;
+/// As restic: a lock is written anew this often.
+pub const LOCK_REFRESH_MS: u64 = 5 * 60 * 1000;
+/// What removing a lock may take after a stop; then it is left to the next start or window.
+pub const LOCK_RELEASE_MS: u64 = 150;
+/// A run that found the vault full tries again after this time though nobody said that anything changed.
+pub const PARKED_FULL_S: i64 = 6 * 3600;
+/// What was refused is tried again this much later, although the credentials are the same: one request tells whether the user acted elsewhere.
+pub const PARKED_REFUSED_S: i64 = 60 * 60;
+/// The longest that a run waits for a vault that cannot be reached, between two tries.
+pub const UNREACHABLE_WAIT_MAX_S: u64 = 3600;
+/// Packs given out to the operating system's own uploader at a time.
+pub const HAND_OFFS_MAX: usize = 64;
 
 /// Bytes of plain content that a restore fetches at a time.
 pub const RESTORE_BATCH_BYTES: u64 = 8 * MIB as u64;
@@ -72,6 +130,15 @@ pub const RESTORE_READS_MAX: usize = 3;
 pub const RESTORE_SYNC_BYTES: u64 = 64 * MIB as u64;
 /// Zeros of at least this many bytes, at a multiple of it, take no room in a restored file.
 pub const RESTORE_HOLE_BYTES: usize = 32 * KIB;
+/// Pages of a database whose place in its log is in memory at a time while the log is folded in: 4 bytes each, 4 GiB of pages of the usual
+/// size. A larger database takes another look through the log for each such window.
+pub const FOLD_WINDOW_PAGES: usize = 1 << 20;
+/// SQLite's page cache while a restored database is checked.
+pub const DATABASE_CHECK_CACHE_KIB: i32 = 4096;
+/// Steps of SQLite's machine between two looks at the stop signal while a database is checked: far less than a millisecond.
+pub const DATABASE_CHECK_STEPS: i32 = 1000;
+/// Lines that are kept of what SQLite says of a damaged database: the first ones tell.
+pub const DATABASE_FINDINGS_MAX: usize = 20;
 /// One read of a pack is at most this long.
 pub const READ_BYTES_MAX: u64 = 4 * MIB as u64;
 /// Wanted blobs that lie further apart than this are fetched by separate reads.
@@ -87,6 +154,18 @@ pub const CHECK_BATCH_BYTES: u64 = 4 * MIB as u64;
 pub const CHECK_FILES_IN_FLIGHT: usize = 3;
 /// SQLite's page cache for the check's own database.
 pub const CHECK_CACHE_KIB: usize = 16 * 1024;
+/// How long a pack stays after it was seen to be of no use, and again after no index names it any more: longer than any client may sleep in the
+/// middle of its work. Just short of a week, so that a weekly prune ends what the one before began.
+pub const PRUNE_GRACE: Duration = Duration::from_secs((7 * 24 - 1) * 60 * 60);
+/// Packs in a vault that is pruned: some 200 bytes each are held while it is decided what becomes of them. A terabyte in packs of 4 MiB.
+pub const PRUNE_PACKS_MAX: usize = 1 << 18;
+/// Bytes of new packs after which an index names them: what a stop or a kill can cost.
+pub const PRUNE_CHECKPOINT_BYTES: u64 = 16 * MIB as u64;
+/// Index files with fewer blobs than this are put together, where there are so many of them or where indexes are written anew anyway.
+pub const PRUNE_SMALL_INDEX_BLOBS: usize = INDEX_BLOBS_MAX / 5;
+pub const PRUNE_SMALL_INDEXES: usize = 8;
+/// A lock that is held for longer is written anew this often, as restic does; after half an hour others may remove it.
+pub const LOCK_REFRESH: Duration = Duration::from_secs(5 * 60);
 /// Folders inside folders that are followed. Each level holds a descriptor, of which a phone allows a process some hundreds.
 pub const TREE_DEPTH_MAX: usize = 200;
 
@@ -94,6 +173,41 @@ pub const TREE_DEPTH_MAX: usize = 200;
 pub const RACY_WINDOW_MS: u64 = 100;
 /// Times a file is read again because it changed meanwhile; then the last reading stands, and is reported.
 pub const CHANGED_WHILE_READ_RETRIES: u32 = 2;
+
+/// A connection that is not made within this is given up: a phone on a bad network needs a few seconds, a dead address all of them.
+pub const CONNECT_TIMEOUT_MS: u64 = 15 * 1000;
+/// A request ends when no byte has moved for this long, however long it takes in total. A host may ask for another.
+pub const STALL_TIMEOUT_MS: u64 = 30 * 1000;
+/// What was handed to the operating system may be on its way at this pace: 64 kbit/s. A request that waits for its end is given so long.
+pub const SLOWEST_LINK_BYTES_PER_S: u64 = 8 * KIB as u64;
+/// Bytes that an operating system takes for a connection before it has sent them.
+pub const SOCKET_BUFFER_BYTES_MAX: u64 = 4 * MIB as u64;
+/// Connections without a request are closed after this: servers and routers forget them at about a minute.
+pub const IDLE_CONNECTION_MS: u64 = 45 * 1000;
+/// Idle connections kept: uploads and reads that are under way together find theirs again.
+pub const IDLE_CONNECTIONS_MAX: usize = 4;
+/// A spooled pack is handed to its request in pieces of this size.
+pub const UPLOAD_CHUNK_BYTES: usize = 64 * KIB;
+/// The longest listing of a REST server, which sends it in one piece: some 90 bytes a file, so 350,000 packs.
+pub const LISTING_BYTES_MAX: u64 = 32 * MIB as u64;
+/// The longest page of an S3 listing: 1000 keys with their properties are some 400 KiB.
+pub const LISTING_PAGE_BYTES_MAX: u64 = 4 * MIB as u64;
+/// What is read of an answer that says why something failed.
+pub const REFUSAL_BYTES_MAX: u64 = 16 * KIB as u64;
+/// Times a read of the vault is tried before its error is handed on.
+pub const READ_ATTEMPTS_MAX: u32 = 5;
+/// The longest wait before the second attempt of a read; doubled each time. The wait itself is drawn between nothing and this.
+pub const READ_RETRY_DELAY_MS: u64 = 300;
+/// The longest that the doubling leads to.
+pub const READ_RETRY_DELAY_MS_MAX: u64 = 10 * 1000;
+/// A vault that asks for more patience than this gets it from the host, between two jobs: the error says how long.
+pub const READ_RETRY_AFTER_MS_MAX: u64 = 30 * 1000;
+/// A signed S3 request is valid for this long: longer than the slowest upload of a pack, short enough that a leaked one is soon worth nothing.
+pub const SIGNATURE_VALID_MS: u64 = 15 * 60 * 1000;
+/// Clocks that differ by more than this are held to be the reason of a refusal. S3 allows for a quarter of an hour.
+pub const CLOCK_SKEW_MS_MIN: u64 = 2 * 60 * 1000;
+/// Credentials that end within this are replaced before they are used: a request must not outlive them.
+pub const CREDENTIALS_MARGIN_MS: u64 = 60 * 1000;
 
 /// How long a read waits for a writer of the app's to let go of its database, in all. Longer, and a window of a few seconds is gone.
 pub const DATABASE_LOCK_WAIT_MS: u64 = 2000;
@@ -123,15 +237,44 @@ pub const EVENT_BACKLOG: usize = 256;
 /// Names listed one by one in a report; more are counted only.
 pub const REPORT_NAMES_MAX: usize = 1000;
 
+/// Days and classes of network that the ledger of spent bytes tells apart: a month of all classes, and some days beyond.
+pub const LEDGER_ENTRIES_MAX: usize = 4 * 36;
+/// The wait after a first failure; doubled with each further one. As long as the shortest period that Android honours.
+pub const BACKOFF_FIRST_MS: i64 = 15 * 60 * 1000;
+/// The longest wait after failures: whatever has happened, something is tried twice a day.
+pub const BACKOFF_MAX_MS: i64 = 12 * 60 * 60 * 1000;
+/// When something is in the way that no wake request can express, such as heat, we look again after this long.
+pub const RECHECK_MS: i64 = 60 * 60 * 1000;
+/// A wake is asked for this long after a window has begun, so that a kill does not end it all.
+pub const GO_ON_AFTER_MS: i64 = 15 * 60 * 1000;
+/// Windows are kept this short while the host has not said what careful work needs to know.
+pub const CAUTIOUS_WINDOW_MS: u64 = 60 * 1000;
+/// What is kept of a window's time to come to an end in.
+pub const GRANT_MARGIN_MS: u64 = 1500;
+/// Wake requests lie at most this far ahead: Apple advises a week, and a phone that is not heard of for longer should say so.
+pub const WAKE_AHEAD_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// A clock that goes back by less than this has been corrected, not changed.
+pub const CLOCK_TOLERANCE_MS: i64 = 2 * 60 * 1000;
+/// Rows of the journal, about 300 bytes each; the oldest are folded into counts.
+pub const JOURNAL_ROWS_MAX: usize = 2000;
+/// Months of counts that are kept of folded rows.
+pub const JOURNAL_MONTHS_MAX: usize = 36;
+/// Windows that an explanation tells of.
+pub const EXPLAIN_WINDOWS: usize = 8;
+
 const _: () = {
     assert!(CHUNK_MIN_BYTES < CHUNK_AVG_BYTES && CHUNK_AVG_BYTES < CHUNK_MAX_BYTES);
     // One chunk must always be admitted, or a large file would wait for ever.
     assert!((CHUNK_MAX_BYTES as u64) <= SEALING_BYTES_MAX);
-    assert!((CHUNK_MAX_BYTES as u64) < PACK_TARGET_BYTES);
+    assert!((CHUNK_MAX_BYTES as u64) < PACK_TARGET_BYTES && PACK_TARGET_BYTES <= PACK_MAX_BYTES);
+    assert!(PACK_MIN_BYTES <= PACK_PROBE_BYTES && PACK_PROBE_BYTES <= PACK_TARGET_BYTES);
+    assert!(WINDOW_MARGIN_MS * 2 < WINDOW_MIN_MS && LOCK_RELEASE_MS < WINDOW_MARGIN_MS);
     assert!(SMALL_BATCH_BYTES + SMALL_FILE_BYTES_MAX <= SEALING_BYTES_MAX);
     // Room for the pack being sealed while others are on their way.
-    assert!(SPOOL_BYTES_MAX >= PACK_TARGET_BYTES * (UPLOADS_IN_FLIGHT_MAX as u64 + 2));
+    assert!(SPOOL_BYTES_MAX >= UPLOADS_IN_FLIGHT_BYTES_MAX + 2 * PACK_MAX_BYTES);
     assert!(PACK_BLOBS_MAX * 41 < 16 * MIB);
+    // Every class on every day of the longest month, and of the two days that zones may differ by.
+    assert!(LEDGER_ENTRIES_MAX >= 4 * 33);
     // Our own packs are checked side by side: each costs two pieces, and a blob in both forms.
     assert!(2 * READ_BYTES_MAX + 2 * CHUNK_MAX_BYTES as u64 <= CHECK_BYTES_MAX / 2);
 };

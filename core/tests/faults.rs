@@ -227,7 +227,7 @@ fn a_pack_that_is_gone_does_not_matter_where_another_holds_the_same() {
     let job = lifeboat::RestoreJob {
         snapshot: "latest".into(),
         target: target.clone(),
-        include: vec![],
+        ..lifeboat::RestoreJob::default()
     };
     let engine = scene.open();
     wait(engine.restore(job, CancellationToken::new())).unwrap();

@@ -21,6 +21,7 @@ fn engines_start_and_stop_many_times_and_leave_no_thread_behind() {
     for key in keys {
         let options = EngineOptions {
             unlock: Unlock::MasterKey(key),
+            storage: Default::default(),
             ..scene.options()
         };
         Engine::open(options).unwrap().stop(STOP).unwrap();

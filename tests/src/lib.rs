@@ -6,7 +6,7 @@
 //!
 //! A missing tool is a failure here, never a silent pass. Leaving tests out is the business of `tests/run`, which
 //! says so, and chooses them by file name: `harness*` and `interop*` need restic, `*_old` an old one, `kill*` restic
-//! and the binary.
+//! and the binary, `storage*` all of these and the servers.
 //!
 //! | variable | what it names |
 //! |---|---|
@@ -14,6 +14,9 @@
 //! | `LIFEBOAT_RESTIC` | a current restic |
 //! | `LIFEBOAT_RESTIC_OLD` | the oldest restic that reads format 2 well, 0.14 |
 //! | `LIFEBOAT_INPROCESS` | the shared library of `tests/inprocess` |
+//! | `LIFEBOAT_REST_SERVER` | restic's rest-server |
+//! | `LIFEBOAT_VERSITYGW` | an S3 server over a folder |
+//! | `LIFEBOAT_MOTO_SERVER` | an S3 server in memory |
 //! | `LIFEBOAT_SEED` | another seed for the random tests |
 //! | `LIFEBOAT_KILLS` | how many kills the kill tests do |
 
@@ -26,13 +29,18 @@
 )]
 
 pub mod compare;
+pub mod contract;
+pub mod faulty;
 pub mod inprocess;
 pub mod lifeboat_cli;
 pub mod process;
+pub mod pruning;
 pub mod restic;
 pub mod rng;
 pub mod scene;
+pub mod servers;
 pub mod shell;
+pub mod soak;
 pub mod tree_gen;
 pub mod vault;
 

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     process::{Finished, Running, run, start},
     scene::{HOST, PASSWORD, utf8},
+    servers::Access,
 };
 
 /// What the exit codes mean. The same as restic's, where restic has one.
@@ -18,6 +19,9 @@ pub mod exit {
     pub const NO_REPOSITORY: i32 = 10;
     pub const LOCKED: i32 = 11;
     pub const WRONG_PASSWORD: i32 = 12;
+    pub const MORE_TO_DO: i32 = 20;
+    pub const WAITING: i32 = 21;
+    pub const INTERRUPTED: i32 = 130;
 }
 
 /// The binary on one vault, with one state folder: two of these with different states are two installations.
@@ -27,6 +31,8 @@ pub struct Lifeboat {
     vault: PathBuf,
     state: PathBuf,
     password: String,
+    /// What the vault needs beside its address: variables and options.
+    access: Access,
 }
 
 impl Lifeboat {
@@ -40,6 +46,14 @@ impl Lifeboat {
             vault: vault.to_owned(),
             state: state.to_owned(),
             password: PASSWORD.to_owned(),
+            access: Access::default(),
+        }
+    }
+
+    pub fn with_access(&self, access: &Access) -> Self {
+        Self {
+            access: access.clone(),
+            ..self.clone()
         }
     }
 
@@ -68,8 +82,10 @@ impl Lifeboat {
         command
             .env("LIFEBOAT_VAULT", &self.vault)
             .env("LIFEBOAT_PASSWORD", &self.password)
+            .envs(self.access.variables.clone())
             .arg("--state")
             .arg(&self.state)
+            .args(&self.access.options)
             .args(args);
         command
     }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     process::{Finished, Running, run, start},
     scene::{HOST, PASSWORD, utf8},
+    servers::Access,
 };
 
 /// One restic program on one repository. Uses no cache: a cache would hide what the repository has lost.
@@ -21,6 +22,8 @@ pub struct Restic {
     password: String,
     /// Restic writes snapshot times, and counts days, in the zone of its `TZ`.
     zone: String,
+    /// What the repository needs beside its address: variables and options.
+    access: Access,
 }
 
 impl Restic {
@@ -43,6 +46,14 @@ impl Restic {
             repository: repository.to_owned(),
             password: PASSWORD.to_owned(),
             zone: "UTC".to_owned(),
+            access: Access::default(),
+        }
+    }
+
+    pub fn with_access(&self, access: &Access) -> Self {
+        Self {
+            access: access.clone(),
+            ..self.clone()
         }
     }
 
@@ -77,7 +88,9 @@ impl Restic {
             .env("RESTIC_REPOSITORY", &self.repository)
             .env("RESTIC_PASSWORD", &self.password)
             .env("TZ", &self.zone)
+            .envs(self.access.variables.clone())
             .args(["--no-cache", "--json"])
+            .args(&self.access.options)
             .args(args);
         command
     }
@@ -118,6 +131,20 @@ impl Restic {
     /// Everything restic can verify, reading all packs.
     pub fn check_read_data(&self) {
         self.run(["check", "--read-data"]).ok();
+    }
+
+    /// The same where somebody's lock is in the way.
+    pub fn check_read_data_unlocked(&self) {
+        self.run(["check", "--no-lock", "--read-data"]).ok();
+    }
+
+    /// All blobs that the indexes name, as `type id`, sorted, each once.
+    pub fn blobs(&self) -> Vec<String> {
+        let listed = self.run(["list", "blobs", "--no-lock"]).ok().stdout;
+        let mut blobs: Vec<String> = listed.lines().map(str::to_owned).collect();
+        blobs.sort();
+        blobs.dedup();
+        blobs
     }
 
     pub fn snapshots(&self) -> Vec<Value> {

@@ -1,184 +1,152 @@
-//! Databases in the hands of stock programs: written by SQLite's command line, restored by restic, judged by the command line again.
+//! Databases that are stored as a base and a log: in restic's hands, in SQLite's, and in ours.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{fs, path::PathBuf};
+#[path = "../../core/tests/support/hand.rs"]
+mod hand;
+#[path = "../../core/tests/support/log.rs"]
+mod log;
 
-use lifeboat_tests::{Rng, Scene, Shell, scene::restored, seed, vault};
+use std::{fs, path::Path};
 
-/// A vault, a folder with one database, and a shell that has it open.
-struct App {
-    scene: Scene,
-    shell: Shell,
+use lifeboat::format::{BlobId, BlobType};
+use lifeboat_tests::{Scene, lifeboat_cli::exit, scene::utf8};
+use rusqlite::Connection;
+
+/// A database at two moments, the first copied while it grew.
+fn two_moments(scene: &Scene) -> (Vec<u8>, Vec<u8>) {
+    let path = scene.path("live.db");
+    let app = Connection::open(&path).unwrap();
+    app.execute_batch(
+        "PRAGMA journal_mode=wal; CREATE VIRTUAL TABLE t USING fts5(x);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+         INSERT INTO t SELECT hex(randomblob(100)) FROM n; PRAGMA wal_checkpoint(TRUNCATE)",
+    )
+    .unwrap();
+    let mut base = fs::read(&path).unwrap();
+    base.truncate(base.len() / 4096 * 3 / 4 * 4096);
+    app.execute_batch(
+        "DELETE FROM t WHERE rowid % 7 = 0; INSERT INTO t VALUES ('the newest'); PRAGMA user_version=3;
+         PRAGMA wal_checkpoint(TRUNCATE)",
+    )
+    .unwrap();
+    let now = fs::read(&path).unwrap();
+    (base, now)
 }
 
-impl App {
-    fn new(pragmas: &str) -> Self {
-        let scene = Scene::new();
-        fs::create_dir(scene.source()).unwrap();
-        scene.lifeboat().init();
-        let mut shell = Shell::sqlite(&scene.source().join("app.db"));
-        shell.run(pragmas);
-        Self { scene, shell }
-    }
-
-    fn database(&self) -> PathBuf {
-        self.scene.source().join("app.db")
-    }
-
-    /// The newest snapshot's database, restored by restic: the base, and the log beside it.
-    fn restored(&self) -> PathBuf {
-        let target = self.scene.path("back");
-        let _ = fs::remove_dir_all(&target);
-        self.scene.restic().restore("latest", &target);
-        restored(&target, &self.database())
-    }
-
-    /// Backs up, and has the stock programs compare: rows first, then, with the logs folded in on both sides, every byte.
-    #[track_caller]
-    fn compare(&mut self, what: &str) {
-        let before = self.shell.dump();
-        self.scene.lifeboat().backup(&self.scene.source());
-        let back = self.restored();
-        let mut judge = Shell::sqlite(&back);
-        judge.assert_sound();
-        assert!(judge.dump() == before, "{what}: the rows differ");
-        judge.checkpoint();
-        drop(judge);
-        self.shell.checkpoint();
-        assert!(
-            fs::read(&back).unwrap() == fs::read(self.database()).unwrap(),
-            "{what}: the pages differ"
-        );
-    }
-}
-
-/// What an app does in its life, in one go each: every kind of table, growth, shrinking, vacuum, another page size.
-const STORY: [(&str, &str); 7] = [
-    (
-        "tables",
-        "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT, photo BLOB);
-         CREATE TABLE tags (name TEXT PRIMARY KEY, note INTEGER) WITHOUT ROWID;
-         CREATE VIRTUAL TABLE search USING fts5 (text);
-         CREATE INDEX by_text ON notes (text);
-         PRAGMA user_version = 7; PRAGMA application_id = 42;",
-    ),
-    (
-        "growth",
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)
-         INSERT INTO notes SELECT i, 'note ' || i || hex(randomblob(40)), randomblob(i * 7) FROM n;
-         INSERT INTO tags SELECT 'tag ' || id, id FROM notes;
-         INSERT INTO search SELECT text FROM notes;",
-    ),
-    (
-        "changes",
-        "UPDATE notes SET photo = randomblob(3000) WHERE id % 50 = 3;
-         DELETE FROM tags WHERE note % 3 = 0; UPDATE search SET text = text || ' again' WHERE rowid % 40 = 1;",
-    ),
-    (
-        "more schema",
-        "ALTER TABLE notes ADD COLUMN seen INTEGER DEFAULT 0; CREATE VIEW seen AS SELECT * FROM notes WHERE seen;
-         CREATE TRIGGER gone AFTER DELETE ON notes BEGIN DELETE FROM tags WHERE note = old.id; END;",
-    ),
-    (
-        "shrinking",
-        "DELETE FROM notes WHERE id > 20; DELETE FROM search WHERE rowid > 20; PRAGMA incremental_vacuum;",
-    ),
-    ("vacuum", "VACUUM;"),
-    ("one row after it", "UPDATE notes SET text = 'the last one' WHERE id = 1;"),
-];
-
-/// Every page size there is, each `auto_vacuum`, and every journal mode, in turns.
-#[test]
-fn a_life_is_restored_by_stock_programs_at_every_page_size() {
-    let modes = ["delete", "wal", "truncate", "wal", "persist"];
-    for (at, page_bytes) in (9..=16).map(|power| 1 << power).enumerate() {
-        let (mode, vacuum) = (modes[at % modes.len()], at % 3);
-        let mut app = App::new(&format!(
-            "PRAGMA page_size={page_bytes}; PRAGMA auto_vacuum={vacuum}; PRAGMA journal_mode={mode};"
-        ));
-        for (what, sql) in STORY {
-            app.shell.run(sql);
-            app.compare(&format!(
-                "{what}, pages of {page_bytes}, {mode}, auto_vacuum {vacuum}"
-            ));
+/// A vault with one snapshot of `app.db`, as the engine stores a database.
+fn plant(scene: &Scene, base: &[u8], log: &[u8]) {
+    let hand = hand::Hand::new(&scene.vault());
+    let mut blobs = Vec::new();
+    let mut store = |bytes: &[u8]| -> (BlobId, u64) {
+        let blob = hand.blob(BlobType::Data, bytes);
+        let id = blob.id;
+        if blobs.iter().all(|other: &hand::Blob| other.id != id) {
+            blobs.push(blob);
         }
-        app.scene.restic().check_read_data();
-    }
+        (id, bytes.len() as u64)
+    };
+    let base: Vec<_> = base.chunks(64 << 10).map(&mut store).collect();
+    let (header, frames) = log.split_at(32);
+    let mut log = vec![store(header)];
+    log.extend(frames.chunks(100_000).map(&mut store));
+    let tree = hand::tree(&[hand::file("app.db", &base), hand::file("app.db-wal", &log)]);
+    hand.store(&blobs, &tree);
+}
+
+#[track_caller]
+fn assert_opens(path: &Path) {
+    let app = Connection::open(path).unwrap();
+    let ask = |sql: &str| app.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    assert_eq!(ask("PRAGMA integrity_check"), "ok");
+    assert_eq!(
+        ask("SELECT group_concat(x) FROM t WHERE t MATCH 'newest'"),
+        "the newest"
+    );
+    assert_eq!(ask("PRAGMA journal_mode"), "wal");
 }
 
 #[test]
-fn another_page_size_another_mode_and_nothing_at_all_are_restored() {
-    let mut app = App::new("PRAGMA page_size=1024;");
-    for (_, sql) in &STORY[..2] {
-        app.shell.run(sql);
-    }
-    app.compare("before");
-    app.shell.run("PRAGMA page_size=8192; VACUUM;");
-    app.compare("pages eight times as large");
-    app.shell
-        .run("PRAGMA journal_mode=wal; UPDATE notes SET text = 'x' WHERE id < 9;");
-    app.compare("a log of its own");
-    app.shell
-        .run("PRAGMA journal_mode=delete; UPDATE notes SET text = 'y' WHERE id < 9;");
-    app.compare("none again");
-    app.shell
-        .run("DROP TABLE search; DROP TABLE tags; DROP TABLE notes; VACUUM;");
-    app.compare("nothing");
-    for (_, sql) in &STORY[..2] {
-        app.shell.run(sql);
-    }
-    app.compare("everything");
+fn restic_restores_both_files_and_sqlite_takes_them_as_one_just_as_we_do() {
+    let scene = Scene::new();
+    let (base, now) = two_moments(&scene);
+    let log = log::between(4096, &base, &now);
+    plant(&scene, &base, &log);
+    let restic = scene.restic().with_password(hand::PASSWORD);
+    let lifeboat = scene.lifeboat().with_password(hand::PASSWORD);
+    restic.check_read_data();
+    lifeboat.check_read_data();
+
+    let by_restic = scene.path("by-restic");
+    restic.restore("latest", &by_restic);
+    assert!(fs::read(by_restic.join("app.db-wal")).unwrap() == log);
+    assert_opens(&by_restic.join("app.db"));
+    // The last connection has checkpointed.
+    assert!(!by_restic.join("app.db-wal").exists());
+    assert!(fs::read(by_restic.join("app.db")).unwrap() == now);
+
+    let by_us = scene.path("by-us");
+    lifeboat.restore("latest", &by_us);
+    assert!(fs::read(by_us.join("app.db")).unwrap() == now);
+    assert_eq!(fs::read_dir(&by_us).unwrap().count(), 1);
+    assert_opens(&by_us.join("app.db"));
+
+    let both = scene.path("both");
+    let restored = lifeboat.run([
+        "restore",
+        "latest",
+        "--database-files",
+        "both",
+        "--target",
+        utf8(&both),
+    ]);
+    restored.ok();
+    assert!(
+        fs::read(both.join("app.db")).unwrap() == base && fs::read(both.join("app.db-wal")).unwrap() == log
+    );
+    assert_opens(&both.join("app.db"));
 }
 
-/// A smaller sister of what `tests/measure-databases` prints. The bounds are safe ones: that prints what there is.
 #[test]
-fn few_changed_rows_cost_a_small_part_of_what_they_cost_restic() {
-    let mut dice = Rng::new(seed(51));
-    for mode in ["delete", "wal"] {
-        let mut app = App::new(&format!("PRAGMA journal_mode={mode};"));
-        app.shell.run(
-            "CREATE TABLE messages (id INTEGER PRIMARY KEY, sender INTEGER, text TEXT);
-             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
-             INSERT INTO messages SELECT i, i % 97, hex(randomblob(250)) FROM n;",
-        );
-        let theirs = app.scene.restic().on(&app.scene.path("their-vault"));
-        theirs.init();
-        let mut added = |app: &mut App| {
-            let stored = |folder: &str| {
-                let kinds = ["data", "index", "snapshots"];
-                kinds
-                    .map(|kind| vault::bytes(&vault::files(&app.scene.path(folder), kind)))
-                    .iter()
-                    .sum::<u64>()
-            };
-            let before = [stored("vault"), stored("their-vault")];
-            app.scene.lifeboat().backup(&app.scene.source());
-            // A copy of the file is only good for something with the log folded in.
-            app.shell.checkpoint();
-            theirs.backup(&app.scene.source());
-            [stored("vault") - before[0], stored("their-vault") - before[1]]
-        };
-        added(&mut app);
-        for (rows, times) in [(100, 20), (10, 20)] {
-            let updates: String = (0..rows)
-                .map(|_| {
-                    let id = 1 + dice.below(60_000);
-                    format!("UPDATE messages SET text = hex(randomblob(250)) WHERE id = {id};")
-                })
-                .collect();
-            app.shell.run(&format!("BEGIN;{updates}COMMIT;"));
-            let [ours, restics] = added(&mut app);
-            println!("{mode}, {rows} rows: {ours} bytes, restic {restics}");
-            assert!(
-                restics > times * ours,
-                "{mode}, {rows} rows: {ours} bytes, restic {restics}"
-            );
-            assert!(
-                rows > 10 || ours < 64 << 10,
-                "{mode}: {ours} bytes for {rows} rows"
-            );
-        }
-        app.compare(mode);
-    }
+fn a_listing_shows_one_thing_and_what_is_staged_waits_for_an_app_that_knows_it() {
+    let scene = Scene::new();
+    let (base, now) = two_moments(&scene);
+    let log = log::between(4096, &base, &now);
+    plant(&scene, &base, &log);
+    let lifeboat = scene.lifeboat().with_password(hand::PASSWORD);
+    let mut listed = lifeboat.run(["ls", "latest", "--json"]).ok().json_lines();
+    listed.retain(|line| line["struct_type"] == "node");
+    assert_eq!(listed.len(), 1);
+    assert_eq!(
+        (&listed[0]["type"], &listed[0]["path"]),
+        (&"database".into(), &"/app.db".into())
+    );
+    assert_eq!(
+        (&listed[0]["size"], &listed[0]["log_size"]),
+        (&base.len().into(), &log.len().into())
+    );
+
+    let target = scene.path("app");
+    fs::create_dir(&target).unwrap();
+    fs::write(target.join("app.db"), "the app's old database").unwrap();
+    let to = utf8(&target);
+    lifeboat
+        .run(["restore", "latest", "--stage-only", "--target", to])
+        .ok();
+    let refused = lifeboat.run(["apply", "--target", to, "--accept", "/app.db=2"]);
+    refused.code(exit::FAILED);
+    assert_eq!(
+        fs::read(target.join("app.db")).unwrap(),
+        b"the app's old database"
+    );
+    lifeboat
+        .run(["apply", "--target", to, "--accept", "/app.db=3"])
+        .ok();
+    assert!(fs::read(target.join("app.db")).unwrap() == now);
+    lifeboat.run(["rollback", "--target", to]).ok();
+    assert_eq!(
+        fs::read(target.join("app.db")).unwrap(),
+        b"the app's old database"
+    );
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 1);
 }

@@ -43,6 +43,7 @@ fn backup(scene: &Scene, databases: Databases) -> (BackupReport, Vec<String>) {
         vault: Address::Local(scene.vault()),
         state_dir: scene.path("state"),
         unlock: Unlock::Password(PASSWORD.to_owned().into()),
+        storage: Default::default(),
     })
     .unwrap();
     let mut events = engine.listen();

@@ -15,6 +15,10 @@ pub(crate) enum Code {
     NoRepository = 10,
     Locked = 11,
     WrongPassword = 12,
+    /// A window ended before its backup.
+    MoreToDo = 20,
+    /// A window could do nothing before something else changes.
+    Waiting = 21,
     Interrupted = 130,
     /// As if SIGPIPE had ended it.
     ClosedPipe = 141,
@@ -84,7 +88,11 @@ impl Failure {
                 "if that client is gone for good, `lifeboat unlock` removes its lock: half an hour after its last \
                  sign of life, or at once with --remove-all"
             }
-            Kind::AccessDenied => "see who owns the folder, and who may write there",
+            Kind::AccessDenied => {
+                "see who may write there: the folder's owner and mode, or the credentials (RESTIC_REST_USERNAME \
+                 and RESTIC_REST_PASSWORD, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+            }
+            Kind::WrongServer => "--cacert names a private authority's certificate",
             Kind::OutOfSpace(Place::State) => "--state puts the engine's folder on another disk",
             Kind::Damaged => "`lifeboat check --read-data` says what is hurt",
             Kind::Catalog => "the same command again makes a new catalog from the vault",

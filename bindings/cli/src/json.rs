@@ -46,6 +46,11 @@ pub(crate) fn node_line(entry: &Entry) -> Value {
     if node.node_type == NodeType::File {
         line["size"] = json!(node.size);
     }
+    if let Some(log) = &entry.log {
+        // One thing, although it is stored as two files; the size is that of the first.
+        line["type"] = json!("database");
+        line["log_size"] = json!(log.size);
+    }
     line
 }
 

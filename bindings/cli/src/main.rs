@@ -11,6 +11,7 @@ mod progress;
 mod run;
 mod session;
 mod text;
+mod vault;
 
 use std::process::ExitCode;
 

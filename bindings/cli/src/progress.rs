@@ -151,6 +151,7 @@ fn message(elapsed: Duration, progress: &Progress) -> String {
         Phase::Staging => "fetching",
         Phase::Applying => "putting in place",
         Phase::Checking => "checking",
+        Phase::Pruning => "pruning",
     };
     let rate = (progress.bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
     let mut text = format!(

@@ -4,13 +4,12 @@
 //! done. The second one does not wait for that: a kill is safe at any time, too.
 
 use std::{
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     pin::pin,
     time::Duration,
 };
 
-use lifeboat::{Engine, EngineOptions, Unlock, storage::Address};
+use lifeboat::{Engine, EngineOptions, Unlock};
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
@@ -24,6 +23,7 @@ use crate::{
     exit::{Code, Failure, Result},
     output::Output,
     password::{self, Terminal},
+    vault,
 };
 
 /// What a command has to come to its end after a signal, and the engine after that.
@@ -56,11 +56,9 @@ pub(crate) fn with_engine(
     out: &mut Output,
     command: impl AsyncFnOnce(Session<'_>) -> Result<Code>,
 ) -> Result<Code> {
-    let address = vault(common)?;
-    let state_dir = match &common.state {
-        Some(dir) => dir.clone(),
-        None => default_state_dir(&address)?,
-    };
+    let address = vault::address(common)?;
+    let storage = vault::options(common, &address)?;
+    let state_dir = state_dir(common)?;
     let password_file = common.password_file.clone();
     let engine_dir = state_dir.clone();
     let open = move || {
@@ -69,6 +67,7 @@ pub(crate) fn with_engine(
             vault: address,
             state_dir: engine_dir,
             unlock,
+            storage,
         };
         Ok(Engine::open(options)?)
     };
@@ -159,9 +158,12 @@ impl Signals {
     }
 }
 
-pub(crate) fn vault(common: &Common) -> Result<Address> {
-    let missing = "no vault: say where the repository is with --vault ADDRESS, or set LIFEBOAT_VAULT";
-    common.vault.clone().ok_or_else(|| Failure::here(missing))
+/// The engine's own folder for the vault, whether it is there or not.
+pub(crate) fn state_dir(common: &Common) -> Result<PathBuf> {
+    match &common.state {
+        Some(dir) => Ok(dir.clone()),
+        None => vault::default_state_dir(&vault::address(common)?),
+    }
 }
 
 /// This machine's name: what snapshots of the same things have in common.
@@ -170,43 +172,4 @@ pub(crate) fn host(given: Option<&String>) -> String {
         let names = rustix::system::uname();
         names.nodename().to_string_lossy().into_owned()
     })
-}
-
-/// A folder of its own for each vault: an engine's folder serves one.
-fn default_state_dir(address: &Address) -> Result<PathBuf> {
-    let from = |variable| {
-        let path = std::env::var_os(variable).map(PathBuf::from);
-        path.filter(|path| path.is_absolute())
-    };
-    let base = from("XDG_STATE_HOME").or_else(|| from("HOME").map(|home| home.join(".local/state")));
-    let missing =
-        "neither XDG_STATE_HOME nor HOME is set: say with --state DIR where the engine's own folder is";
-    let base = base.ok_or_else(|| Failure::here(missing))?;
-    Ok(state_dir_in(&base, address))
-}
-
-fn state_dir_in(base: &Path, address: &Address) -> PathBuf {
-    use sha2::{Digest, Sha256};
-    let Address::Local(path) = address;
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-    // Without a slash at the end, which makes no other folder of it.
-    let path: PathBuf = path.components().collect();
-    let hash = Sha256::digest(path.as_os_str().as_bytes());
-    base.join("lifeboat").join(hex::encode(&hash[..8]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_vault_has_a_folder_and_a_relative_address_is_no_other_vault() {
-        let of = |address: &str| state_dir_in(Path::new("/s"), &address.parse().unwrap());
-        let here = std::env::current_dir().unwrap().join("v");
-        assert_eq!(of("v"), of(here.to_str().unwrap()));
-        assert_eq!(of("/a/v/"), of("/a/./v"));
-        assert_ne!(of("/a/v"), of("/a/w"));
-        // The first 16 digits of `printf /a/v | sha256sum`.
-        assert_eq!(of("/a/v"), Path::new("/s/lifeboat/f221d1a9bb96469a"));
-    }
 }

@@ -81,6 +81,11 @@ pub(crate) fn local_time(time: Timestamp) -> String {
     )
 }
 
+/// The same for Unix milliseconds.
+pub(crate) fn moment(at_ms: i64) -> String {
+    Timestamp::new(at_ms.div_euclid(1000), 0).map_or_else(|| at_ms.to_string(), local_time)
+}
+
 /// A name from a repository or a disk on one line, without what would steer a terminal.
 pub(crate) fn visible(path: &Path) -> String {
     let mut text = String::new();

@@ -233,3 +233,116 @@ fn the_demonstration_shows_what_it_says() {
     assert!(!dir.exists(), "it leaves nothing behind");
     assert!(text(&told).lines().all(|line| line.chars().count() <= 100));
 }
+
+#[test]
+fn what_is_staged_is_applied_confirmed_and_rolled_back_without_a_vault() {
+    let bench = Bench::new();
+    let source = bench.source();
+    let database = rusqlite::Connection::open(bench.path("source/app.db")).unwrap();
+    database
+        .execute_batch("CREATE TABLE t (x); PRAGMA user_version=7")
+        .unwrap();
+    drop(database);
+    bench.ok(&["init"]);
+    bench.ok(&["backup", &source]);
+    let target = bench.path("target");
+    let place = target.join(source.trim_start_matches('/'));
+    fs::create_dir_all(&place).unwrap();
+    fs::write(place.join("a.txt"), "old").unwrap();
+    let to = target.to_str().unwrap().to_owned();
+    let staged = lines(&bench.ok(&["restore", "latest", "--target", &to, "--stage-only", "--json"]));
+    let summary = staged.last().unwrap();
+    assert_eq!(summary["applied"], false);
+    let found = &summary["databases"][0];
+    assert_eq!(
+        (&found["user_version"], &found["integrity"]),
+        (&7.into(), &"ok".into())
+    );
+    assert_eq!(fs::read(place.join("a.txt")).unwrap(), b"old");
+    let again = bench.run(&["restore", "latest", "--target", &to]);
+    assert_eq!(code(&again), 1);
+    assert!(
+        errors(&again).contains("waits to be applied"),
+        "{}",
+        errors(&again)
+    );
+
+    fs::rename(bench.path("vault"), bench.path("vault-away")).unwrap();
+    let path = found["path"].as_str().unwrap();
+    let refused = bench.run(&["apply", "--target", &to, "--accept", &format!("{path}=6")]);
+    assert_eq!(code(&refused), 1);
+    assert!(
+        errors(&refused).contains("update the app"),
+        "{}",
+        errors(&refused)
+    );
+    assert_eq!(fs::read(place.join("a.txt")).unwrap(), b"old");
+    let applied = text(&bench.ok(&["apply", "-t", &to, "--accept", &format!("{path}=7:0")]));
+    assert!(applied.starts_with("restored: 3 files"), "{applied}");
+    assert_eq!(fs::read(place.join("a.txt")).unwrap(), b"first");
+    bench.ok(&["rollback", "-t", &to]);
+    assert_eq!(fs::read(place.join("a.txt")).unwrap(), b"old");
+    assert!(!place.join("app.db").exists());
+    let nothing = lines(&bench.ok(&["confirm", "-t", &to, "--json"]));
+    assert_eq!(nothing[0]["state"], "nothing");
+
+    fs::rename(bench.path("vault-away"), bench.path("vault")).unwrap();
+    bench.ok(&["restore", "latest", "--target", &to, "--stage-only"]);
+    bench.ok(&["apply", "-t", &to]);
+    bench.ok(&["confirm", "-t", &to]);
+    assert_eq!(fs::read(place.join("a.txt")).unwrap(), b"first");
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 1);
+}
+
+#[test]
+fn a_backup_in_windows_says_what_is_left_until_it_is_done() {
+    let bench = Bench::new();
+    let source = bench.source();
+    for n in 0..4 {
+        bench.fill(&format!("source/{n}.bin"), 2 << 20);
+    }
+    bench.ok(&["init"]);
+    let backup = |limit: &str| {
+        bench.run(&[
+            "--json",
+            "backup",
+            "--window",
+            "600",
+            "--limit-bytes",
+            limit,
+            &source,
+        ])
+    };
+    let last = |output| lines(&output).pop().unwrap();
+    let mut windows = 0;
+    let done = loop {
+        windows += 1;
+        let output = backup("3000000");
+        match code(&output) {
+            0 => break last(output),
+            20 => {
+                let outcome = last(output);
+                assert_eq!(outcome["outcome"], "more_to_do");
+                assert!(outcome["bytes"].is_u64() && outcome["networks"].is_array());
+            }
+            other => panic!("exit code {other}: {}", errors(&output)),
+        }
+        assert!(windows < 20, "does not converge");
+    };
+    assert_eq!(done["message_type"], "summary");
+    assert_eq!(done["files_new"], 6);
+    let nothing = backup("0");
+    assert_eq!(code(&nothing), 21);
+    assert_eq!(last(nothing)["reason"], "network");
+    let words = bench.run(&["backup", "--window", "0.01", &source]);
+    assert_eq!(code(&words), 21);
+    assert!(text(&words).starts_with("waiting: "), "{}", text(&words));
+    for wrong in [
+        ["backup", "--window", "-1", &source],
+        ["backup", "--window", "x", &source],
+    ] {
+        assert_eq!(code(&bench.run(&wrong)), 1);
+    }
+    assert_eq!(code(&bench.run(&["backup", "--limit-bytes", "1", &source])), 1);
+    bench.ok(&["check", "--read-data"]);
+}

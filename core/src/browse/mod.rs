@@ -10,6 +10,7 @@ use crate::{
     format::{BlobId, Node, NodeType, SnapshotId, decode_tree},
     limits,
     repository::{Repository, find_snapshot, list_snapshots, sync_indexes},
+    sqlite::pairs::Pairs,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,17 @@ const BACKLOG_ENTRIES: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub path: PathBuf,
+    /// Of a database, the node of its base file, whose size need not be that of the database: what changed since is in the log.
     pub node: Node,
+    /// Of a database that is stored as a file and a log of what changed in it since: the node of the log, which is no entry of its own.
+    pub log: Option<Node>,
+}
+
+impl Entry {
+    /// Whether this is a database that is stored as two files.
+    pub fn is_database(&self) -> bool {
+        self.log.is_some()
+    }
 }
 
 /// The entries of a snapshot, one by one, folders before what they hold.
@@ -127,8 +138,12 @@ impl Lister {
     /// The children of a folder, last first.
     async fn children(&self, path: &Path, tree: &BlobId) -> Result<Vec<Entry>> {
         let plain = self.repository.load_tree(&self.catalog, tree).await?;
+        let pairs = Pairs::of_tree(&plain).map_err(|error| Error::format(format!("tree {tree}"), error))?;
         let mut children = Vec::new();
         decode_tree(&plain, |node| {
+            if pairs.base_of(&node.name).is_some() {
+                return Ok(());
+            }
             let name = node.safe_name().map_err(|error| {
                 Error::with_source(
                     Kind::Damaged,
@@ -138,6 +153,7 @@ impl Lister {
             })?;
             children.push(Entry {
                 path: path.join(name),
+                log: pairs.log_of(&node.name).cloned(),
                 node,
             });
             Ok::<_, Error>(())

@@ -90,3 +90,19 @@ CREATE TABLE snapshots (id BLOB PRIMARY KEY, json BLOB NOT NULL) WITHOUT ROWID;
 
 -- Locks that this engine wrote and has not removed yet: a start after a kill removes them.
 CREATE TABLE own_locks (id BLOB PRIMARY KEY) WITHOUT ROWID;
+
+-- The journal: what the scheduler decided and what became of it. Times are Unix milliseconds by the phone's clock, which may go back: rows are told in
+-- the order of their numbers. until_ms: when the same was last said again. entry: JSON, see scheduler/history.rs.
+CREATE TABLE journal (no INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL, entry TEXT NOT NULL);
+
+-- What is left of rows that were dropped: how many of a code in a month (year * 12 + month - 1, UTC), and their bytes.
+CREATE TABLE journal_counts (
+  month INTEGER NOT NULL,
+  code TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  PRIMARY KEY (month, code)
+) WITHOUT ROWID;
+
+-- The scheduler's documents, as JSON: 'history' (all entries folded together), 'policy', 'conditions' (as the host last said them).
+CREATE TABLE scheduler (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

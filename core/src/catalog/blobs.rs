@@ -106,7 +106,19 @@ pub(crate) fn insert(tx: &Transaction<'_>, pack_no: i64, entries: &[PackEntry]) 
     Ok(())
 }
 
-fn tree(blob_type: BlobType) -> i64 {
+/// Forgets that these blobs lie in this pack.
+pub(crate) fn remove(tx: &Transaction<'_>, pack_no: i64, entries: &[PackEntry]) -> Result<()> {
+    let mut statement = tx
+        .prepare_cached("DELETE FROM blobs WHERE id = ?1 AND tree = ?2 AND pack_no = ?3")
+        .map_err(sql_error)?;
+    for entry in entries {
+        let values = params![entry.id.as_bytes(), tree(entry.blob_type), pack_no];
+        statement.execute(values).map_err(sql_error)?;
+    }
+    Ok(())
+}
+
+pub(super) fn tree(blob_type: BlobType) -> i64 {
     match blob_type {
         BlobType::Data => 0,
         BlobType::Tree => 1,

@@ -7,7 +7,9 @@
 pub(crate) mod blobs;
 pub(crate) mod databases;
 pub(crate) mod files;
+pub(crate) mod journal;
 pub(crate) mod packs;
+pub(crate) mod run;
 mod schema;
 pub(crate) mod vault;
 mod worker;
@@ -16,7 +18,7 @@ pub(crate) use blobs::Location;
 pub(crate) use databases::DatabaseState;
 pub(crate) use files::{FileRow, Stat};
 pub(crate) use packs::{SealedPack, SpooledPack};
-pub(crate) use schema::remove as remove_database;
+pub(crate) use schema::{open_for_reading, remove as remove_database};
 pub(crate) use worker::{Catalog, CatalogThread};
 
 use crate::error::{Error, Kind, Place};

@@ -72,12 +72,78 @@ pub(crate) fn spooled(connection: &Connection) -> Result<Vec<SpooledPack>> {
     rows.collect::<Result<_, _>>().map_err(sql_error)
 }
 
-/// The vault holds the pack.
-pub(crate) fn confirm(tx: &Transaction<'_>, id: &PackId) -> Result<()> {
-    tx.prepare_cached("UPDATE packs SET state = ?2 WHERE id = ?1 AND state < ?2")
-        .and_then(|mut statement| statement.execute(params![id.as_bytes(), CONFIRMED]))
+/// The vault holds the pack. Returns how many blobs are in it, as far as no index names them yet.
+pub(crate) fn confirm(tx: &Transaction<'_>, id: &PackId) -> Result<u64> {
+    let entry_bytes: Option<i64> = tx
+        .prepare_cached(
+            "UPDATE packs SET state = ?2 WHERE id = ?1 AND state < ?2 RETURNING coalesce(length(entries), 0)",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![id.as_bytes(), CONFIRMED], |row| row.get(0))
+                .optional()
+        })
         .map_err(sql_error)?;
+    Ok(entry_bytes.unwrap_or(0).unsigned_abs() / ENTRY_BYTES as u64)
+}
+
+/// Packs in place of others in the spool that hold the same blobs, all of which are in the new ones: nothing is lost by it.
+pub(crate) fn replace_spooled(tx: &Transaction<'_>, new: &[SealedPack], old: &[PackId]) -> Result<()> {
+    for pack in new {
+        add_spooled(tx, pack)?;
+    }
+    for id in old {
+        let gone: Option<(i64, Vec<u8>)> = tx
+            .prepare_cached("DELETE FROM packs WHERE id = ?1 AND state = ?2 RETURNING no, entries")
+            .and_then(|mut s| {
+                s.query_row(params![id.as_bytes(), SPOOLED], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()
+            })
+            .map_err(sql_error)?;
+        let Some((no, entries)) = gone else { continue };
+        let entries = decode_entries(&entries).ok_or_else(|| broken("a pack without its directory"))?;
+        blobs::remove(tx, no, &entries)?;
+    }
     Ok(())
+}
+
+/// Whether every blob of this pack is known from another one.
+pub(crate) fn is_redundant(connection: &Connection, pack: &SealedPack) -> Result<bool> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT 1 FROM blobs JOIN packs ON packs.no = pack_no
+             WHERE blobs.id = ?1 AND tree = ?2 AND packs.id <> ?3",
+        )
+        .map_err(sql_error)?;
+    for entry in &pack.entries {
+        let values = params![
+            entry.id.as_bytes(),
+            blobs::tree(entry.blob_type),
+            pack.id.as_bytes()
+        ];
+        if !statement.exists(values).map_err(sql_error)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Packs, blobs and bytes that the vault has confirmed and no index names.
+pub(crate) fn unindexed_totals(connection: &Connection) -> Result<(u64, u64, u64)> {
+    let totals: (i64, i64, i64) = connection
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(length(entries)), 0), coalesce(sum(size), 0) FROM packs WHERE state = ?1",
+        )
+        .and_then(|mut s| s.query_row([CONFIRMED], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))))
+        .map_err(sql_error)?;
+    let (packs, entry_bytes, bytes) = totals;
+    Ok((
+        packs.unsigned_abs(),
+        entry_bytes.unsigned_abs() / ENTRY_BYTES as u64,
+        bytes.unsigned_abs(),
+    ))
 }
 
 /// Packs that the vault has confirmed and no index names, oldest first, up to about `blobs_max` blobs, at least one pack.

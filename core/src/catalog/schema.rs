@@ -13,7 +13,7 @@ use crate::{
 /// "LBct", so that tools can tell whose file this is.
 const APPLICATION_ID: i32 = 0x4c42_6374;
 /// A catalog of another version is rebuilt rather than upgraded: nothing is lost by it but time.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 const INIT: &str = include_str!("001_init.sql");
 
@@ -51,10 +51,7 @@ fn open_existing(path: &Path) -> Result<Option<Connection>> {
     }
     let connection = Connection::open_with_flags(path, flags()).map_err(sql_error)?;
     set_pragmas(&connection)?;
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let ours = pragma("application_id").map_err(sql_error)? == APPLICATION_ID;
-    let current = pragma("user_version").map_err(sql_error)? == VERSION;
-    Ok((ours && current).then_some(connection))
+    Ok(is_current(&connection)?.then_some(connection))
 }
 
 fn create(path: &Path) -> Result<Connection> {
@@ -70,6 +67,22 @@ fn create(path: &Path) -> Result<Connection> {
         .map_err(sql_error)?;
     transaction.commit().map_err(sql_error)?;
     Ok(connection)
+}
+
+/// Opens a catalog that another process may be using, to read from it only. `None` if there is none, or one that this engine would make anew.
+pub(crate) fn open_for_reading(path: &Path) -> Result<Option<Connection>> {
+    if !path.exists() || rebuild_mark(path).exists() {
+        return Ok(None);
+    }
+    let only_read = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, only_read).map_err(sql_error)?;
+    Ok(is_current(&connection)?.then_some(connection))
+}
+
+fn is_current(connection: &Connection) -> Result<bool> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let ours = pragma("application_id").map_err(sql_error)? == APPLICATION_ID;
+    Ok(ours && pragma("user_version").map_err(sql_error)? == VERSION)
 }
 
 fn flags() -> OpenFlags {

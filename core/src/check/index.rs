@@ -114,8 +114,8 @@ impl Checker {
         if unindexed > 0 {
             let text = format!(
                 "{unindexed} packs of {unindexed_bytes} bytes are in no index: what an interrupted backup \
-                 left, or what a damaged index named. `restic repair index` finds what is in them, `restic \
-                 prune` removes them"
+                 left, what a prune is letting go, or what a damaged index named. `restic repair index` \
+                 finds what is in them, `prune` removes them"
             );
             self.found.hint("data", text);
         }
@@ -179,7 +179,7 @@ fn judge_batch(tx: &Transaction<'_>, after: i64, cancel: &CancellationToken) -> 
 }
 
 /// The next packs: number, id, and the size of the file if there is one.
-pub(super) fn packs_after(connection: &Connection, after: i64) -> Result<Vec<(i64, PackId, Option<u64>)>> {
+pub(crate) fn packs_after(connection: &Connection, after: i64) -> Result<Vec<(i64, PackId, Option<u64>)>> {
     let mut statement = connection
         .prepare_cached("SELECT no, id, size FROM packs WHERE no > ?1 ORDER BY no LIMIT ?2")
         .map_err(sql_error)?;
@@ -198,7 +198,7 @@ pub(super) fn packs_after(connection: &Connection, after: i64) -> Result<Vec<(i6
 }
 
 /// What all index files say of a pack.
-pub(super) fn listed(connection: &Connection, pack_no: i64) -> Result<Listed> {
+pub(crate) fn listed(connection: &Connection, pack_no: i64) -> Result<Listed> {
     let mut listed = Listed::default();
     let mut one: Option<(i64, Vec<PackEntry>)> = None;
     scratch::listings(connection, pack_no, |index_no, mut entries| match &mut one {

@@ -5,9 +5,9 @@ use crate::format::{BlobType, PackEntry, PackId, SEAL_OVERHEAD, pack_size};
 
 /// What all index files together say of a pack.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
+pub(crate) struct Listed {
     /// By offset, none twice.
-    pub(super) entries: Vec<PackEntry>,
+    pub(crate) entries: Vec<PackEntry>,
     /// Index files that name the pack.
     files: u64,
     /// Not all of them say the same.
@@ -34,7 +34,7 @@ impl Listed {
         }
     }
 
-    pub(super) fn is_named(&self) -> bool {
+    pub(crate) fn is_named(&self) -> bool {
         self.files > 0
     }
 

@@ -9,18 +9,18 @@
 //! to call missing what was removed on purpose.
 
 mod findings;
-mod index;
+pub(crate) mod index;
 mod job;
-mod layout;
+pub(crate) mod layout;
 mod opening;
 mod packs;
 mod piece;
-mod reached;
-mod scratch;
+pub(crate) mod reached;
+pub(crate) mod scratch;
 mod snapshots;
 mod tree;
 mod trees;
-mod vault;
+pub(crate) mod vault;
 
 use std::{collections::HashSet, path::Path, sync::Arc};
 

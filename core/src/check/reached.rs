@@ -29,7 +29,7 @@ const REPAIR: &str = "a backup from the same source stores again what is still t
 
 /// Queues a tree unless it was reached before. `name` is that of the folder, or of the snapshot where there
 /// is no parent.
-pub(super) fn queue(
+pub(crate) fn queue(
     tx: &Transaction<'_>,
     id: &BlobId,
     parent: Option<i64>,

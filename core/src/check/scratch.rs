@@ -17,18 +17,18 @@ use crate::{
     repository::err_if_cancelled,
 };
 
-const INIT: &str = include_str!("scratch.sql");
+pub(crate) const INIT: &str = include_str!("scratch.sql");
 
 /// Copies of one blob that are looked at. More say nothing new.
 const COPIES_MAX: usize = 8;
 
 /// One place where a blob lies.
 #[derive(Debug, Clone)]
-pub(super) struct BlobCopy {
-    pub(super) pack_no: i64,
-    pub(super) pack: PackId,
-    pub(super) entry: PackEntry,
-    pub(super) bad: bool,
+pub(crate) struct BlobCopy {
+    pub(crate) pack_no: i64,
+    pub(crate) pack: PackId,
+    pub(crate) entry: PackEntry,
+    pub(crate) bad: bool,
 }
 
 /// Starts an empty database in `dir`. Whatever an earlier check left there is removed.
@@ -40,25 +40,31 @@ pub(super) fn start(dir: &Path) -> Result<(Catalog, CatalogThread, PathBuf)> {
 
 fn open(path: &Path) -> Result<(Connection, bool)> {
     remove_database(path)?;
+    // A change that fails is undone, but nothing need survive the process.
+    let connection = connect(path, "off")?;
+    connection.execute_batch(INIT).map_err(sql_error)?;
+    Ok((connection, true))
+}
+
+/// Opens a database of some job's own, or an empty one, with a rollback journal and as much care as `synchronous` says.
+pub(crate) fn connect(path: &Path, synchronous: &str) -> Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     // Without file locks, which nobody else would ask for, and for which a suspended app is killed.
     let connection = Connection::open_with_flags_and_vfs(path, flags, c"unix-none").map_err(sql_error)?;
     let cache = -i64::try_from(limits::CHECK_CACHE_KIB).unwrap_or(16 << 10);
     let set = |name, value: &dyn rusqlite::ToSql| connection.pragma_update(None, name, value);
-    // A change that fails is undone, but nothing need survive the process.
     set("journal_mode", &"truncate")
-        .and_then(|()| set("synchronous", &"off"))
+        .and_then(|()| set("synchronous", &synchronous))
         .and_then(|()| set("cache_size", &cache))
-        .and_then(|()| connection.execute_batch(INIT))
         .map_err(sql_error)?;
     connection.set_prepared_statement_cache_capacity(64);
-    Ok((connection, true))
+    Ok(connection)
 }
 
 /// Records what an index file says. On an error of its content the transaction is to be given up: an index
 /// counts whole or not at all.
-pub(super) fn add_index(
+pub(crate) fn add_index(
     tx: &Transaction<'_>,
     id: &IndexId,
     document: impl Read,
@@ -112,7 +118,7 @@ fn pack_no(tx: &Transaction<'_>, id: &PackId) -> Result<i64> {
 }
 
 /// Records packs that the vault lists, with their sizes.
-pub(super) fn add_files(tx: &Transaction<'_>, files: &[(FileId, u64)]) -> Result<()> {
+pub(crate) fn add_files(tx: &Transaction<'_>, files: &[(FileId, u64)]) -> Result<()> {
     let mut insert = tx
         .prepare_cached(
             "INSERT INTO packs (id, size) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET size = \
@@ -166,7 +172,7 @@ pub(super) fn mark_bad<'a>(
 }
 
 /// Where a blob lies, some places of many; none where no index names it.
-pub(super) fn copies(connection: &Connection, blob_type: BlobType, id: &BlobId) -> Result<Vec<BlobCopy>> {
+pub(crate) fn copies(connection: &Connection, blob_type: BlobType, id: &BlobId) -> Result<Vec<BlobCopy>> {
     let mut found = Vec::new();
     // Those that can be had come first, in two questions rather than sorted.
     for bad in [false, true] {
@@ -239,14 +245,14 @@ pub(super) fn indexed(connection: &Connection, id: &BlobId) -> Result<Indexed> {
     Ok(found)
 }
 
-pub(super) fn is_tree(blob_type: BlobType) -> bool {
+pub(crate) fn is_tree(blob_type: BlobType) -> bool {
     blob_type == BlobType::Tree
 }
 
 /// An entry: type (1 byte), sealed length (4), plain length or 0 (4), offset (4), id (32).
-const ENTRY_BYTES: usize = 13 + ID_BYTES;
+pub(crate) const ENTRY_BYTES: usize = 13 + ID_BYTES;
 
-fn encode(entries: &[PackEntry]) -> Vec<u8> {
+pub(crate) fn encode(entries: &[PackEntry]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
     for entry in entries {
         bytes.push(u8::from(is_tree(entry.blob_type)));
@@ -258,7 +264,7 @@ fn encode(entries: &[PackEntry]) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<PackEntry>> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<PackEntry>> {
     let mut entries = Vec::with_capacity(bytes.len() / ENTRY_BYTES);
     for row in bytes.chunks(ENTRY_BYTES) {
         let (tree, rest) = row.split_first()?;
@@ -281,6 +287,9 @@ fn decode(bytes: &[u8]) -> Option<Vec<PackEntry>> {
     Some(entries)
 }
 
-pub(super) fn broken() -> Error {
-    Error::new(Kind::Catalog, "the check's own database is damaged: check again")
+pub(crate) fn broken() -> Error {
+    Error::new(
+        Kind::Catalog,
+        "the job's own database is damaged: do the same again",
+    )
 }

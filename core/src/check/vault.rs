@@ -12,7 +12,7 @@ use crate::{
 ///
 /// A file that cannot be read while the vault answers otherwise lies on a bad spot, or has the wrong owner:
 /// that is damage, and not a vault that is away.
-pub(super) async fn attempt<T, F: Future<Output = Result<T>>>(
+pub(crate) async fn attempt<T, F: Future<Output = Result<T>>>(
     storage: &dyn Storage,
     mut read: impl FnMut() -> F,
 ) -> Result<Result<T>> {
@@ -47,29 +47,29 @@ async fn once<T>(storage: &dyn Storage, result: Result<T>) -> Result<Attempt<T>>
 }
 
 /// Some tasks at a time, whose results come as they are ready. Dropping it ends them.
-pub(super) struct InFlight<R> {
+pub(crate) struct InFlight<R> {
     tasks: JoinSet<Result<R>>,
     at_once: usize,
 }
 
 impl<R: Send + 'static> InFlight<R> {
-    pub(super) fn new(at_once: usize) -> Self {
+    pub(crate) fn new(at_once: usize) -> Self {
         Self {
             tasks: JoinSet::new(),
             at_once,
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.tasks.len() >= self.at_once
     }
 
-    pub(super) fn start(&mut self, task: impl Future<Output = Result<R>> + Send + 'static) {
+    pub(crate) fn start(&mut self, task: impl Future<Output = Result<R>> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
     /// Starts as many as there is room for.
-    pub(super) fn fill<F: Future<Output = Result<R>> + Send + 'static>(
+    pub(crate) fn fill<F: Future<Output = Result<R>> + Send + 'static>(
         &mut self,
         tasks: &mut impl Iterator<Item = F>,
     ) {
@@ -80,7 +80,7 @@ impl<R: Send + 'static> InFlight<R> {
     }
 
     /// The next that is ready; `None` when none is left.
-    pub(super) async fn next(&mut self) -> Option<Result<R>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<R>> {
         let joined = self.tasks.join_next().await?;
         Some(joined.unwrap_or_else(|error| {
             Err(if error.is_panic() {

@@ -21,27 +21,33 @@ pub fn encode_index<'a, W: Write>(
     for (number, (id, entries)) in packs.into_iter().enumerate() {
         let comma = if number == 0 { "" } else { "," };
         write!(out, "{comma}{{\"id\":\"{id}\",\"blobs\":[")?;
-        for (number, entry) in entries.iter().enumerate() {
-            let comma = if number == 0 { "" } else { "," };
-            let blob_type = match entry.blob_type {
-                BlobType::Data => "data",
-                BlobType::Tree => "tree",
-            };
-            let PackEntry {
-                id, length, offset, ..
-            } = entry;
-            write!(
-                out,
-                "{comma}{{\"id\":\"{id}\",\"type\":\"{blob_type}\",\"offset\":{offset},\"length\":{length}"
-            )?;
-            if let Some(length) = entry.uncompressed_length {
-                write!(out, ",\"uncompressed_length\":{length}")?;
-            }
-            out.write_all(b"}")?;
-        }
+        write_entries(&mut out, entries)?;
         out.write_all(b"]}")?;
     }
     out.write_all(b"]}\n")
+}
+
+/// Writes the blobs of one pack, without the brackets around them.
+pub(super) fn write_entries(out: &mut impl Write, entries: &[PackEntry]) -> io::Result<()> {
+    for (number, entry) in entries.iter().enumerate() {
+        let comma = if number == 0 { "" } else { "," };
+        let blob_type = match entry.blob_type {
+            BlobType::Data => "data",
+            BlobType::Tree => "tree",
+        };
+        let PackEntry {
+            id, length, offset, ..
+        } = entry;
+        write!(
+            out,
+            "{comma}{{\"id\":\"{id}\",\"type\":\"{blob_type}\",\"offset\":{offset},\"length\":{length}"
+        )?;
+        if let Some(length) = entry.uncompressed_length {
+            write!(out, ",\"uncompressed_length\":{length}")?;
+        }
+        out.write_all(b"}")?;
+    }
+    Ok(())
 }
 
 /// Reads the JSON of an index and hands over each pack as soon as it is complete.

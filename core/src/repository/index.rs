@@ -42,13 +42,13 @@ pub(crate) async fn sync_indexes(
     catalog.read(vault::loss_epoch).await
 }
 
-/// Publishes indexes for every pack that the vault has confirmed and no index names. Returns how many index files were written.
+/// Publishes indexes for every pack that the vault has confirmed and no index names. Returns the index files that were written.
 pub(crate) async fn publish_indexes(
     repository: &Repository,
     catalog: &Catalog,
     cancel: &CancellationToken,
-) -> Result<usize> {
-    let mut written = 0;
+) -> Result<Vec<IndexId>> {
+    let mut written = Vec::new();
     loop {
         let packs = catalog
             .read(|db| packs::unindexed(db, limits::INDEX_BLOBS_MAX))
@@ -62,7 +62,7 @@ pub(crate) async fn publish_indexes(
         super::err_if_cancelled(cancel)?;
         let id: IndexId = repository.save_unpacked(FileType::Index, document).await?.into();
         catalog.write(move |tx| packs::indexed(tx, &id, &ids)).await?;
-        written += 1;
+        written.push(id);
     }
 }
 

@@ -3,7 +3,10 @@
 //! Ours are short. The id of each is in the catalog before it is in the vault, so that the next start removes what a kill left behind. Its host
 //! name is one that no machine has: `restic unlock` sends a signal to the process of a lock that bears its own host's name.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{Repository, sealing};
 use crate::{
@@ -43,27 +46,80 @@ pub struct LockInfo {
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct HeldLock {
-    id: LockId,
+    kind: LockKind,
+    /// The file that stands for it now. A refreshed lock is another file.
+    id: Mutex<LockId>,
 }
 
 impl HeldLock {
+    fn id(&self) -> LockId {
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) async fn release(self, repository: &Repository, catalog: &Catalog) -> Result<()> {
-        remove(repository, catalog, self.id).await
+        remove(repository, catalog, self.id()).await
     }
 
     /// Whether it is still there: someone may have removed it while the process was frozen.
     pub(crate) async fn is_held(&self, repository: &Repository) -> Result<bool> {
-        Ok(repository
-            .storage
-            .size(FileType::Lock, &self.id.into())
-            .await?
-            .is_some())
+        let id = self.id().into();
+        Ok(repository.storage.size(FileType::Lock, &id).await?.is_some())
+    }
+
+    /// Does `work`, and refreshes the lock in time as long as that takes.
+    pub(crate) async fn refreshed_during<T>(
+        &self,
+        repository: &Repository,
+        catalog: &Catalog,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let refreshing = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(limits::LOCK_REFRESH_MS)).await;
+                if let Err(error) = self.refresh(repository, catalog).await {
+                    // Whoever relies on the lock looks whether it is there before that matters.
+                    tracing::debug!(%error, "the lock was not refreshed");
+                }
+            }
+        };
+        tokio::select! {
+            result = work => result,
+            never = refreshing => never,
+        }
+    }
+
+    /// As restic: the new file is there before the old one goes; and a lock that somebody removed is not brought back.
+    async fn refresh(&self, repository: &Repository, catalog: &Catalog) -> Result<()> {
+        let old = self.id();
+        if !self.is_held(repository).await? {
+            return Err(Error::new(Kind::Locked, "the lock was removed by somebody else"));
+        }
+        let new = write(repository, catalog, self.kind).await?;
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        remove(repository, catalog, old).await
     }
 }
 
 /// Takes a lock: looks, writes, waits, looks again.
 pub(crate) async fn lock(repository: &Repository, catalog: &Catalog, kind: LockKind) -> Result<HeldLock> {
     conflict(repository, kind, None).await?;
+    let id = write(repository, catalog, kind).await?;
+    tokio::time::sleep(SETTLE).await;
+    let held = HeldLock {
+        kind,
+        id: Mutex::new(id),
+    };
+    match conflict(repository, kind, Some(id)).await {
+        Ok(()) => Ok(held),
+        Err(error) => {
+            held.release(repository, catalog).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Writes a lock file, known to the catalog before it is in the vault.
+async fn write(repository: &Repository, catalog: &Catalog, kind: LockKind) -> Result<LockId> {
     let document = Lock {
         time: Timestamp::from(repository.clock.wall()).to_string(),
         exclusive: kind == LockKind::Exclusive,
@@ -82,15 +138,7 @@ pub(crate) async fn lock(repository: &Repository, catalog: &Catalog, kind: LockK
         .storage
         .put(FileType::Lock, &id.into(), Body::Bytes(sealed))
         .await?;
-    tokio::time::sleep(SETTLE).await;
-    let held = HeldLock { id };
-    match conflict(repository, kind, Some(id)).await {
-        Ok(()) => Ok(held),
-        Err(error) => {
-            held.release(repository, catalog).await?;
-            Err(error)
-        }
-    }
+    Ok(id)
 }
 
 /// Fails with `Kind::Locked` where someone holds the vault for himself.
@@ -99,8 +147,8 @@ pub(crate) async fn check_not_locked(repository: &Repository) -> Result<()> {
 }
 
 async fn conflict(repository: &Repository, wanted: LockKind, own: Option<LockId>) -> Result<()> {
-    for lock in list_locks(repository).await? {
-        if Some(lock.id) != own && (wanted == LockKind::Exclusive || lock.kind == LockKind::Exclusive) {
+    for lock in locks_but(repository, own).await? {
+        if wanted == LockKind::Exclusive || lock.kind == LockKind::Exclusive {
             return Err(locked(&lock, Timestamp::from(repository.clock.wall())));
         }
     }
@@ -141,9 +189,14 @@ pub(crate) fn is_stale(lock: &LockInfo, now: Timestamp) -> bool {
 
 /// Every lock in the vault. Empty files, which a client that died left, are skipped as restic does.
 pub(crate) async fn list_locks(repository: &Repository) -> Result<Vec<LockInfo>> {
+    locks_but(repository, None).await
+}
+
+/// Every lock but our own, which we need not read.
+async fn locks_but(repository: &Repository, own: Option<LockId>) -> Result<Vec<LockInfo>> {
     let mut locks = Vec::new();
     for (id, size) in repository.storage.list(FileType::Lock).await? {
-        if size == 0 {
+        if size == 0 || own == Some(id.into()) {
             continue;
         }
         match read_lock(repository, id).await {
@@ -190,7 +243,8 @@ async fn remove(repository: &Repository, catalog: &Catalog, id: LockId) -> Resul
     catalog.write(move |tx| vault::forget_own_lock(tx, &id)).await
 }
 
-/// Removes what an earlier process of this engine left behind. The state folder is ours alone, so none of these is in use.
+/// Removes what an earlier process of this engine left behind, or a job that was stopped. The state folder is ours alone, and one job runs at a
+/// time, so none of these is in use where this is called.
 pub(crate) async fn remove_own_locks(repository: &Repository, catalog: &Catalog) -> Result<()> {
     for id in catalog.read(vault::own_locks).await? {
         remove(repository, catalog, id).await?;

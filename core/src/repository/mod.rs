@@ -27,7 +27,7 @@ pub use lock::{LockInfo, LockKind};
 pub(crate) use open::{CONFIG_BYTES_MAX, CONFIG_ID, open};
 pub use open::{Unlock, init};
 pub(crate) use recover::recover;
-pub(crate) use snapshots::{find_snapshot, list_snapshots, save_snapshot};
+pub(crate) use snapshots::{find_snapshot, known_snapshots, list_snapshots, save_snapshot};
 pub(crate) use spool::Spool;
 
 use crate::{

@@ -55,7 +55,20 @@ async fn recover_spool(repository: &Repository, catalog: &Catalog, spool: &Spool
             .run(move |_| spool.inspect(&id, &key).map(|pack| (spool, pack)))
             .await?;
         match found {
-            (_, Some(pack)) => catalog.write(move |tx| packs::add_spooled(tx, &pack)).await?,
+            (spool, Some(pack)) => {
+                // A kill between writing a pack that stands for others and telling the catalog leaves both.
+                let id = pack.id;
+                let redundant = catalog.write(move |tx| {
+                    let redundant = packs::is_redundant(tx, &pack)?;
+                    if !redundant {
+                        packs::add_spooled(tx, &pack)?;
+                    }
+                    Ok(redundant)
+                });
+                if redundant.await? {
+                    spool.remove(&id);
+                }
+            }
             // Of another repository, or damaged: of no use to anyone, and its content is sealed again from the source.
             (spool, None) => spool.remove(&id),
         }

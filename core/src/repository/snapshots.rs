@@ -49,6 +49,17 @@ pub(crate) async fn list_snapshots(
     Ok(snapshots)
 }
 
+/// Those that were there when somebody last looked.
+pub(crate) async fn known_snapshots(catalog: &Catalog) -> Result<Vec<(SnapshotId, Snapshot)>> {
+    let cached = catalog.read(vault::snapshots).await?;
+    let parsed = cached
+        .iter()
+        .map(|(id, json)| parse(id, json).map(|snapshot| (*id, snapshot)));
+    let mut snapshots = parsed.collect::<Result<Vec<_>>>()?;
+    snapshots.sort_by_key(|(id, snapshot)| (snapshot.time.timestamp, *id));
+    Ok(snapshots)
+}
+
 async fn load_document(repository: &Repository, id: &SnapshotId) -> Result<Vec<u8>> {
     let framed = repository
         .load_unpacked(FileType::Snapshot, &FileId::from(*id))

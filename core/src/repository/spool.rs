@@ -1,4 +1,4 @@
-//! The spool: sealed packs on the phone's disk that the vault has not confirmed.
+//! The spool: sealed packs on the phone's disk that the vault has not confirmed. It is bounded, and leaves the app its reserve of the disk.
 //!
 //! A pack is written under a temporary name, made durable, and renamed to its id; then the catalog is told. A kill between the two leaves a
 //! pack that the next start finds, checks and tells the catalog of.
@@ -15,6 +15,7 @@ use crate::{
     catalog::SealedPack,
     error::{Error, Place, Result},
     format::{HeaderRead, MasterKey, PackEntry, PackHeaderReader, PackId, listed_id},
+    limits,
 };
 
 const TEMPORARY_PREFIX: &str = "tmp-";
@@ -28,6 +29,18 @@ impl Spool {
     pub(crate) fn open(dir: PathBuf) -> Result<Self> {
         fs::create_dir_all(&dir).map_err(|error| Error::io(Place::State, "creating", &dir, error))?;
         Ok(Self { dir })
+    }
+
+    /// Whether the disk has less room than what is kept free for the app, even if `of_spool` bytes were gone from the spool.
+    pub(crate) fn is_disk_full(&self, of_spool: u64) -> Result<bool> {
+        let stat = rustix::fs::statvfs(&self.dir)
+            .map_err(|error| Error::io(Place::State, "looking at", &self.dir, error.into()))?;
+        let share = stat.f_blocks.saturating_mul(stat.f_frsize) / limits::DISK_RESERVE_SHARE;
+        let free = stat
+            .f_bavail
+            .saturating_mul(stat.f_frsize)
+            .saturating_add(of_spool);
+        Ok(free < share.min(limits::DISK_RESERVE_BYTES))
     }
 
     pub(crate) fn path(&self, id: &PackId) -> PathBuf {

@@ -2,52 +2,57 @@
 //! does not have.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStringExt,
+        unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{Access, AtFlags, Dir, FileType, Mode, Stat, accessat, fchmod, fstat, renameat, statat, unlinkat},
+    fs::{
+        Access, AtFlags, Dir, FileType, Mode, Stat, accessat, fchmod, fstat, fsync, renameat, statat,
+        unlinkat,
+    },
     io::Errno,
 };
 
 use super::{
     attributes,
+    companions::Companions,
     folder::{Closed, Descriptors, open_dir},
     journal::Staged,
     run::{RestoreContext, Tally, in_snapshot},
-    staging::{Staging, Target},
+    staging::{Staging, Target, free_name},
 };
 use crate::{
     error::{Error, Kind, Place, Result},
     events::Phase,
+    sqlite::{fold::GoOn, pairs::database_of},
 };
 
 /// A staged folder and the one it goes into.
-struct Pair {
-    staged: OwnedFd,
-    target: OwnedFd,
+pub(super) struct Pair {
+    pub(super) staged: OwnedFd,
+    pub(super) target: OwnedFd,
     /// Of the target's.
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 /// What there is in the target under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     Nothing,
     Folder,
     Other,
 }
 
 /// Refuses a restore that could not be applied whole. Changes nothing.
-pub(super) fn check(context: &RestoreContext, target: &Target, staging: &Staging) -> Result<()> {
+pub(super) fn check(go_on: GoOn, target: &Target, staging: &Staging) -> Result<()> {
     match Pair::root(target, staging)? {
-        Some(pair) => check_pair(context, &pair),
+        Some(pair) => check_pair(go_on, &pair),
         None => Ok(()),
     }
 }
@@ -65,14 +70,10 @@ pub(super) fn apply(
         return Err(Error::bug("applying what is not staged"));
     };
     if let Some(pair) = Pair::root(target, staging)? {
-        move_pair(context, &pair)?;
+        move_pair(context, staging, &pair)?;
     }
-    let root = target
-        .fd
-        .try_clone()
-        .map_err(|error| Error::io(Place::Target, "opening", &target.path, error))?;
-    let mut dirs = Descriptors::new(root, Closed::MakeWritable);
-    while let Some((folder, node)) = journal.next()? {
+    let mut dirs = Descriptors::new(target.descriptor()?, Closed::MakeWritable);
+    while let Some((folder, node)) = journal.next_folder()? {
         context.err_if_cancelled()?;
         let path = folder.path();
         let fd = dirs.of(&folder);
@@ -86,23 +87,18 @@ pub(super) fn apply(
 }
 
 impl Pair {
-    fn root(target: &Target, staging: &Staging) -> Result<Option<Self>> {
+    pub(super) fn root(target: &Target, staging: &Staging) -> Result<Option<Self>> {
         let Some(staged) = staging.tree()? else {
             return Ok(None);
         };
-        let path = target.path.clone();
-        let fd = target
-            .fd
-            .try_clone()
-            .map_err(|error| Error::io(Place::Target, "opening", &path, error))?;
         Ok(Some(Self {
             staged,
-            target: fd,
-            path,
+            target: target.descriptor()?,
+            path: target.path.clone(),
         }))
     }
 
-    fn below(&self, name: &OsString) -> Result<Self> {
+    pub(super) fn below(&self, name: &OsString) -> Result<Self> {
         let path = self.path.join(name);
         let failed = |error| Error::io(Place::Target, "opening", &path, error);
         Ok(Self {
@@ -113,7 +109,7 @@ impl Pair {
     }
 
     /// What is staged here, and which of it are folders.
-    fn entries(&self) -> Result<Vec<(OsString, bool)>> {
+    pub(super) fn entries(&self) -> Result<Vec<(OsString, bool)>> {
         let failed = |error: Errno| {
             Error::io(
                 Place::Target,
@@ -142,7 +138,7 @@ impl Pair {
         Ok(entries)
     }
 
-    fn found(&self, name: &OsString) -> Result<Found> {
+    pub(super) fn found(&self, name: &OsString) -> Result<Found> {
         match statat(&self.target, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if is_folder(&stat) => Ok(Found::Folder),
             Ok(_) => Ok(Found::Other),
@@ -151,7 +147,7 @@ impl Pair {
         }
     }
 
-    fn error(&self, what: &str, name: &OsString, error: impl Into<io::Error>) -> Error {
+    pub(super) fn error(&self, what: &str, name: &OsStr, error: impl Into<io::Error>) -> Error {
         Error::io(Place::Target, what, &self.path.join(name), error.into())
     }
 
@@ -178,18 +174,18 @@ fn refused(path: &Path, why: &str) -> Error {
     Error::new(Kind::InvalidInput, text)
 }
 
-fn check_pair(context: &RestoreContext, pair: &Pair) -> Result<()> {
+fn check_pair(go_on: GoOn, pair: &Pair) -> Result<()> {
     let entries = pair.entries()?;
     if entries.is_empty() {
         return Ok(());
     }
     check_folder(pair)?;
     for (name, is_folder) in entries {
-        context.err_if_cancelled()?;
+        go_on()?;
         let path = || pair.path.join(&name);
         match (is_folder, pair.found(&name)?) {
             (_, Found::Nothing) | (false, Found::Other) => {}
-            (true, Found::Folder) => check_pair(context, &pair.below(&name)?)?,
+            (true, Found::Folder) => check_pair(go_on, &pair.below(&name)?)?,
             (true, Found::Other) => {
                 let why = "there is a file or a link where the snapshot has a folder: move it away, or \
                            restore into another folder";
@@ -244,12 +240,20 @@ fn is_empty(dir: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(true)
 }
 
-fn move_pair(context: &RestoreContext, pair: &Pair) -> Result<()> {
-    for (name, is_folder) in pair.entries()? {
+fn move_pair(context: &RestoreContext, staging: &Staging, pair: &Pair) -> Result<()> {
+    let companions = Companions::in_folder(pair.target.as_fd());
+    let companions = companions.map_err(|error| pair.error("listing", OsStr::new(""), error))?;
+    let mut entries = pair.entries()?;
+    // A log of its own follows its database: beside the old one it would be a blend.
+    entries.sort_by_key(|(name, _)| database_of(name.as_bytes()).is_some());
+    for (name, is_folder) in entries {
         context.err_if_cancelled()?;
+        if !is_folder {
+            move_away(staging, pair, &companions, &name)?;
+        }
         let found = pair.found(&name)?;
         if is_folder && found == Found::Folder {
-            move_pair(context, &pair.below(&name)?)?;
+            move_pair(context, staging, &pair.below(&name)?)?;
             let emptied = unlinkat(&pair.staged, &name, AtFlags::REMOVEDIR);
             emptied.map_err(|error| pair.error("clearing what was staged for", &name, error))?;
             continue;
@@ -262,4 +266,28 @@ fn move_pair(context: &RestoreContext, pair: &Pair) -> Result<()> {
         moved.map_err(|error| pair.error("moving into place:", &name, error))?;
     }
     Ok(())
+}
+
+/// Moves the files away that the target's database of this name has beside it, if a database is to take its place: its log must never be
+/// read as one of the new file. Killed before that file is in place, the next run finds them gone and goes on.
+fn move_away(staging: &Staging, pair: &Pair, companions: &Companions, name: &OsString) -> Result<()> {
+    let found = companions.of(name, pair.staged.as_fd(), pair.target.as_fd());
+    let found = found.map_err(|error| pair.error("looking at the log of", name, error))?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let (away, first) = staging.away()?;
+    let mut number = first.parse().unwrap_or(0);
+    for companion in &found {
+        let free = free_name(away.as_fd(), number);
+        let moved = free.and_then(|free| {
+            number += 1;
+            pair.change(|| renameat(&pair.target, companion, &away, &free))
+        });
+        moved.map_err(|error| pair.error("moving away:", companion, error))?;
+    }
+    // In this order also after a loss of power.
+    fsync(&away)
+        .and_then(|()| fsync(&pair.target))
+        .map_err(|error| pair.error("moving away what belonged to", name, error))
 }

@@ -27,6 +27,7 @@ use super::{
     attributes,
     fetch::{Fetched, Fetcher},
     folder::Folder,
+    journal::About,
     plan::{self, PackRead},
     run::{damaged, in_snapshot},
     stage::Stager,
@@ -38,6 +39,7 @@ use crate::{
     format::{BlobId, BlobType, Node, PackId},
     limits,
     repository::plan_reads,
+    sqlite::inspect::read_header,
 };
 
 /// A file is its owner's alone while it is written.
@@ -45,12 +47,24 @@ const WRITING: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Read back at a time.
 const READ_BACK_BYTES: usize = 256 << 10;
 
+/// What a file is for the database that it may belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A file of its own.
+    Plain,
+    /// A database into which its log will be folded.
+    Base,
+    /// The log, which is folded into its database or stays beside it.
+    Log { fold: bool },
+}
+
 /// A file whose content is being put in place.
 pub(super) struct FileWork {
     pub(super) folder: Arc<Folder>,
     pub(super) name: OsString,
     pub(super) node: Node,
     pub(super) made: Made,
+    pub(super) role: Role,
     /// Blobs of its content that were looked at.
     seen: usize,
     /// Where the next blob begins.
@@ -91,10 +105,10 @@ type Wants = HashMap<BlobId, Vec<Want>>;
 impl Stager<'_> {
     pub(super) fn file(
         &mut self,
-        node: Node,
+        mut node: Node,
         name: OsString,
         folder: &Arc<Folder>,
-        made: Made,
+        (made, role): (Made, Role),
     ) -> Result<()> {
         if node.content.is_none() {
             return Err(self.bad_node(folder, &name, "a file without content"));
@@ -104,11 +118,16 @@ impl Stager<'_> {
             *bytes = bytes.saturating_add(node.size);
             self.context.meter.totals(*files, *bytes);
         }
+        if matches!(role, Role::Base | Role::Log { fold: true }) {
+            // Folding changes the file, and must change no other that is the same without its log.
+            node.links = 1;
+        }
         let file = FileWork {
             folder: folder.clone(),
             name,
             node,
             made,
+            role,
             seen: 0,
             end: 0,
             there_bytes: 0,
@@ -365,16 +384,39 @@ impl Stager<'_> {
             if !self.files[at].is_whole() {
                 continue;
             }
-            let fd = self.open(at, OFlags::WRONLY)?;
-            let work = &self.files[at];
-            let file = File::from(fd);
-            file.set_len(work.node.size)
-                .map_err(|error| self.io_error("writing", &work.folder, &work.name, error))?;
-            let (path, tally) = (work.path(), &mut *self.tally);
-            attributes::set(file.as_fd(), &work.node, &mut |reason| tally.warn(&path, reason));
-            self.file_done(self.files[at].node.size);
+            let file = File::from(self.open(at, OFlags::RDWR)?);
+            self.finish_file(at, &file)?;
         }
         self.files.retain(|file| !file.is_whole());
+        Ok(())
+    }
+
+    fn finish_file(&mut self, at: usize, file: &File) -> Result<()> {
+        let work = &self.files[at];
+        let size = work.node.size;
+        let failed = |error| self.io_error("writing", &work.folder, &work.name, error);
+        file.set_len(size).map_err(failed)?;
+        let path = work.folder.path().join(&work.name);
+        let is_database = work.role == Role::Plain && read_header(file).map_err(failed)?.is_some();
+        if work.role == Role::Base || is_database {
+            let about = if is_database { About::Database } else { About::Pair };
+            self.journal.note(about, &path, &work.node)?;
+            self.staged.databases += 1;
+            self.staged.pairs += u64::from(!is_database);
+        }
+        match work.role {
+            Role::Plain | Role::Log { fold: false } => {
+                let (path, tally) = (work.path(), &mut *self.tally);
+                attributes::set(file.as_fd(), &work.node, &mut |reason| tally.warn(&path, reason));
+            }
+            // Set when the log is folded in.
+            Role::Base => {}
+            Role::Log { fold: true } => {
+                self.context.meter.files_done(1);
+                return Ok(());
+            }
+        }
+        self.file_done(size);
         Ok(())
     }
 

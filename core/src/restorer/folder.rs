@@ -36,6 +36,11 @@ impl Folder {
         })
     }
 
+    /// The folder that this is in, and its name there. `None` for the root.
+    pub(super) fn split(&self) -> Option<(&Arc<Self>, &OsStr)> {
+        self.parent.as_ref().map(|parent| (parent, &*self.name))
+    }
+
     pub(super) fn is_root(&self) -> bool {
         self.parent.is_none()
     }

@@ -1,9 +1,9 @@
 //! What a staging folder says of itself once staging is complete: the metadata of every folder, which can
-//! only be set when everything below is in place, and what was staged in all.
+//! only be set when everything below is in place, the databases, and what was staged in all.
 //!
 //! Folders are written as they are found, a folder before those in it, and read backwards: so that each is
-//! finished after all that it holds, with one record in memory. A record is a path, its length, a node as
-//! trees store it, and the length of all that. The last record is the summary.
+//! finished after all that it holds, with one record in memory. A record is a letter for what it is about, a
+//! path, a node as trees store it, the length of the path and the length of all that before. The last record is the summary.
 
 use std::{
     ffi::OsStr,
@@ -22,9 +22,33 @@ use crate::{
     format::{Node, NodeType, SnapshotId},
 };
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of the lengths in a record.
 const LENGTH_BYTES: u64 = 4;
+
+/// What a record is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum About {
+    Folder,
+    /// A database whose log is to be folded in. Its metadata is not set yet.
+    Pair,
+    /// A file that begins as a database does.
+    Database,
+}
+
+impl About {
+    const ALL: [(u8, Self); 3] = [(b'f', Self::Folder), (b'p', Self::Pair), (b'd', Self::Database)];
+
+    fn letter(self) -> u8 {
+        let found = Self::ALL.iter().find(|(_, about)| *about == self);
+        found.map_or(b'?', |(letter, _)| *letter)
+    }
+
+    fn of(letter: u8) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(of, _)| *of == letter);
+        found.map(|(_, about)| *about)
+    }
+}
 
 /// What was staged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +59,10 @@ pub(super) struct Staged {
     pub(super) dirs: u64,
     pub(super) others: u64,
     pub(super) bytes: u64,
+    /// Databases whose logs are to be folded in.
+    pub(super) pairs: u64,
+    /// All databases that were recognised.
+    pub(super) databases: u64,
 }
 
 impl Staged {
@@ -46,6 +74,8 @@ impl Staged {
             dirs: 0,
             others: 0,
             bytes: 0,
+            pairs: 0,
+            databases: 0,
         }
     }
 }
@@ -64,11 +94,11 @@ impl JournalWriter {
         }
     }
 
-    /// A folder, before those in it.
-    pub(super) fn folder(&mut self, folder: &Arc<Folder>, node: &Node) -> Result<()> {
-        let path = folder.path();
-        let mut record = path.as_os_str().as_bytes().to_vec();
-        let path_bytes = record.len();
+    /// A folder, before those in it; or a database, at any time.
+    pub(super) fn note(&mut self, about: About, path: &Path, node: &Node) -> Result<()> {
+        let mut record = vec![about.letter()];
+        record.extend_from_slice(path.as_os_str().as_bytes());
+        let path_bytes = record.len() - 1;
         node.write(|_| 0, &mut record);
         self.record(&record, Some(path_bytes))
             .map_err(|error| Error::io(Place::Target, "writing", &self.path, error))
@@ -127,25 +157,31 @@ impl JournalReader {
         }
     }
 
-    /// The next folder, after all that are in it: the names of the way to it, and its metadata.
-    pub(super) fn next(&mut self) -> Result<Option<(Arc<Folder>, Node)>> {
+    /// The next folder, after all that are in it: the names of the way to it, and its metadata. Skips databases.
+    pub(super) fn next_folder(&mut self) -> Result<Option<(Arc<Folder>, Node)>> {
+        while let Some((about, folder, node)) = self.next()? {
+            if about == About::Folder {
+                return Ok(Some((folder, node)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next record. The way to a file is given like that to a folder.
+    pub(super) fn next(&mut self) -> Result<Option<(About, Arc<Folder>, Node)>> {
         let Some((record, path_bytes)) = self.record()? else {
             return Ok(None);
         };
-        let Some((path, node)) = record.split_at_checked(path_bytes) else {
+        let Some((about, record)) = record.split_first() else {
             return Err(self.damaged());
         };
-        let mut folder = Folder::root();
-        for name in path.split(|byte| *byte == b'/') {
-            // The folder that this lies in belongs to others, too: its names are as little trusted as those
-            // of a repository.
-            if Node::new(name, NodeType::Dir).safe_name().is_err() {
-                return Err(self.damaged());
-            }
-            folder = folder.child(OsStr::from_bytes(name));
-        }
+        let (about, parts) = (About::of(*about), record.split_at_checked(path_bytes));
+        let (Some(about), Some((path, node))) = (about, parts) else {
+            return Err(self.damaged());
+        };
+        let folder = way(path).ok_or_else(|| self.damaged())?;
         let node = serde_json::from_slice(node).map_err(|_| self.damaged())?;
-        Ok(Some((folder, node)))
+        Ok(Some((about, folder, node)))
     }
 
     /// The last record that was not read, and how many bytes of it are its path.
@@ -185,6 +221,17 @@ impl JournalReader {
     }
 }
 
+/// The way to a path that was written by an earlier run. `None`: a name in it leads elsewhere. The folder that this was read from belongs
+/// to others, too: its names are as little trusted as those of a repository.
+pub(super) fn way(path: &[u8]) -> Option<Arc<Folder>> {
+    let mut folder = Folder::root();
+    for name in path.split(|byte| *byte == b'/') {
+        Node::new(name, NodeType::Dir).safe_name().ok()?;
+        folder = folder.child(OsStr::from_bytes(name));
+    }
+    Some(folder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,14 +251,14 @@ mod tests {
         for folder in &folders {
             let mut node = Node::new("x", NodeType::Dir);
             node.uid = 5;
-            writer.folder(folder, &node).unwrap();
+            writer.note(About::Folder, &folder.path(), &node).unwrap();
         }
         writer.finish(&staged).unwrap();
         let open = || JournalReader::open(path.to_path_buf(), File::open(&path).unwrap());
         let mut reader = open().unwrap();
         assert_eq!(reader.staged, staged);
         for folder in folders.iter().rev() {
-            let (found, node) = reader.next().unwrap().unwrap();
+            let (found, node) = reader.next_folder().unwrap().unwrap();
             assert_eq!(found.path(), folder.path());
             assert_eq!(node.uid, 5);
         }

@@ -6,6 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use super::job::DatabaseFiles;
 use crate::{
     error::{Error, Kind, Result},
     format::{PackId, SnapshotId, sha256},
@@ -91,8 +92,11 @@ fn names(path: &Path) -> Result<Names> {
 
 /// The staging folder's name: the same for the same restore, and another for another choice of paths, whose
 /// half-staged files are not these.
-pub(super) fn staging_name(snapshot: &SnapshotId, scope: &Scope) -> String {
+pub(super) fn staging_name(snapshot: &SnapshotId, scope: &Scope, databases: DatabaseFiles) -> String {
     let mut text = snapshot.to_string().into_bytes();
+    if databases == DatabaseFiles::Both {
+        text.push(b'+');
+    }
     for path in scope.paths() {
         text.push(0);
         for name in path {
@@ -200,11 +204,18 @@ mod tests {
 
     #[test]
     fn a_staging_folder_belongs_to_one_snapshot_and_one_choice() {
+        let staging_name = |snapshot: &SnapshotId, scope: &Scope| {
+            super::staging_name(snapshot, scope, DatabaseFiles::Folded)
+        };
         let (first, second) = (SnapshotId::of(b"1"), SnapshotId::of(b"2"));
         let all = staging_name(&first, &Scope::Everything);
         assert!(all.starts_with(&format!("{STAGING_PREFIX}{}", first.short())));
         assert_ne!(all, staging_name(&second, &Scope::Everything));
         assert_ne!(all, staging_name(&first, &scope(&["/a"])));
+        assert_ne!(
+            all,
+            super::staging_name(&first, &Scope::Everything, DatabaseFiles::Both)
+        );
         assert_ne!(
             staging_name(&first, &scope(&["/a", "/b"])),
             staging_name(&first, &scope(&["/a/b"]))

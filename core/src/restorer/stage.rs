@@ -15,9 +15,10 @@ use rustix::{
 };
 
 use super::{
-    content::{FileWork, Pending},
+    content::{FileWork, Pending, Role},
     folder::{Closed, Descriptors, Folder},
-    journal::{JournalWriter, Staged},
+    job::DatabaseFiles,
+    journal::{About, JournalWriter, Staged},
     leaves::{LinkKey, LinkWork, Linked},
     plan::{STAGING_PREFIX, Scope},
     run::{RestoreContext, Tally, damaged, in_snapshot},
@@ -29,6 +30,7 @@ use crate::{
     events::Phase,
     format::{BlobId, BlobType, FormatError, Node, NodeType, Snapshot, SnapshotId, decode_tree},
     limits,
+    sqlite::pairs::Pairs,
 };
 
 pub(super) struct Stager<'a> {
@@ -37,7 +39,8 @@ pub(super) struct Stager<'a> {
     pub(super) dirs: Descriptors,
     pub(super) tally: &'a mut Tally,
     pub(super) staged: Staged,
-    journal: JournalWriter,
+    pub(super) journal: JournalWriter,
+    pub(super) databases: DatabaseFiles,
     /// Files whose content is being put in place. Only the last may have blobs that are not in `pending` yet.
     pub(super) files: Vec<FileWork>,
     pub(super) pending: Vec<Pending>,
@@ -60,6 +63,7 @@ pub(super) fn stage(
     (id, snapshot): (&SnapshotId, &Snapshot),
     scope: Scope,
     (target, staging): (&Target, &Staging),
+    databases: DatabaseFiles,
     tally: &mut Tally,
 ) -> Result<()> {
     context.meter.phase(Phase::Staging);
@@ -79,6 +83,7 @@ pub(super) fn stage(
         tally,
         staged: Staged::new(*id),
         journal: staging.write_journal()?,
+        databases,
         files: Vec::new(),
         pending: Vec::new(),
         linked: HashMap::new(),
@@ -135,9 +140,11 @@ impl Stager<'_> {
         // still to come.
         let mut below = Vec::new();
         let mut names = Names::default();
+        let pairs = Pairs::of_tree(&plain)
+            .map_err(|error| Error::format(format!("{}: tree {}", shown(), work.tree), error))?;
         let read = decode_tree(&plain, |node| {
             names.next(&node.name);
-            self.node(node, &work, &mut below).map_err(Ended::Step)
+            self.node(node, &work, &pairs, &mut below).map_err(Ended::Step)
         });
         let read = read.map_err(|ended| match ended {
             Ended::Tree(error) => Error::format(format!("{}: tree {}", shown(), work.tree), error),
@@ -153,9 +160,20 @@ impl Stager<'_> {
         Ok(())
     }
 
-    fn node(&mut self, node: Node, work: &FolderWork, below: &mut Vec<FolderWork>) -> Result<()> {
+    fn node(
+        &mut self,
+        node: Node,
+        work: &FolderWork,
+        pairs: &Pairs,
+        below: &mut Vec<FolderWork>,
+    ) -> Result<()> {
         self.context.err_if_cancelled()?;
-        let Some(scope) = work.scope.child(&node.name) else {
+        let role = self.role(&node.name, work, pairs);
+        let scope = match role {
+            Role::Log { .. } => Some(Scope::Everything),
+            Role::Base | Role::Plain => work.scope.child(&node.name),
+        };
+        let Some(scope) = scope else {
             return Ok(());
         };
         let name = node.safe_name().map_err(|why| {
@@ -178,7 +196,7 @@ impl Stager<'_> {
                 return Err(self.bad_node(&work.folder, &name, "a folder without a tree"));
             };
             let made = self.make_folder(&work.folder, &name, work.made)?;
-            self.journal.folder(&folder, &node)?;
+            self.journal.note(About::Folder, &folder.path(), &node)?;
             self.staged.dirs += 1;
             below.push(FolderWork {
                 folder,
@@ -193,7 +211,7 @@ impl Stager<'_> {
             return Ok(());
         }
         match &node.node_type {
-            NodeType::File => self.file(node, name, &work.folder, work.made),
+            NodeType::File => self.file(node, name, &work.folder, (work.made, role)),
             NodeType::Symlink | NodeType::Fifo | NodeType::Dev | NodeType::CharDev => {
                 self.leaf(&node, &name, &work.folder, work.made)
             }
@@ -204,6 +222,17 @@ impl Stager<'_> {
                 let what = format!("an entry of the unknown type '{word}'");
                 Err(self.bad_node(&work.folder, &name, &what))
             }
+        }
+    }
+
+    /// What a file of this name is for the database that it may belong to.
+    fn role(&self, name: &[u8], work: &FolderWork, pairs: &Pairs) -> Role {
+        let is_wanted = |name: &[u8]| work.scope.child(name) == Some(Scope::Everything);
+        let fold = self.databases == DatabaseFiles::Folded;
+        match pairs.base_of(name) {
+            Some(base) if is_wanted(base) => Role::Log { fold },
+            None if fold && pairs.log_of(name).is_some() && is_wanted(name) => Role::Base,
+            _ => Role::Plain,
         }
     }
 

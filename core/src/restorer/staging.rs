@@ -4,10 +4,10 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
-    io,
+    io::{self, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
+        unix::{ffi::OsStrExt, fs::PermissionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -15,7 +15,7 @@ use std::{
 use rustix::{
     fs::{
         AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, flock, fstat, fsync, mkdirat, openat, renameat,
-        statat,
+        statat, unlinkat,
     },
     io::Errno,
 };
@@ -30,8 +30,16 @@ use crate::error::{Error, Kind, Place, Result};
 /// The journal while it is written, and when staging is complete.
 const JOURNAL_WRITING: &str = "staging";
 const JOURNAL: &str = "staged";
+/// The journal while logs are folded into their databases: what is staged is complete, and no longer what the snapshot's blobs say.
+const FOLDING: &str = "folding";
+/// The databases among what is staged, one line each.
+pub(super) const DATABASES: &str = "databases";
+/// There where what is staged waits to be applied by a call of its own: how far that is.
+pub(super) const STATE: &str = "pending";
 /// What is staged.
 const TREE: &str = "tree";
+/// Files of the target that belonged to a database which was replaced.
+const AWAY: &str = "away";
 
 /// Whether something in the staging folder was made by this run. Then nothing can be in it that this run did
 /// not put there.
@@ -74,6 +82,13 @@ impl Target {
         Self::find(path)?.ok_or_else(gone)
     }
 
+    /// A descriptor of its own.
+    pub(super) fn descriptor(&self) -> Result<OwnedFd> {
+        self.fd
+            .try_clone()
+            .map_err(|error| Error::io(Place::Target, "opening", &self.path, error))
+    }
+
     /// Waits until the file system has everything written so far.
     pub(super) fn sync(&self) -> Result<()> {
         sync_file_system(self.fd.as_fd())
@@ -105,8 +120,8 @@ pub(super) struct Staging {
 
 impl Staging {
     /// `None` where there is none yet.
-    pub(super) fn find(target: &Target, name: &str) -> Result<Option<Self>> {
-        let name = OsString::from(name);
+    pub(super) fn find(target: &Target, name: impl AsRef<OsStr>) -> Result<Option<Self>> {
+        let name = name.as_ref().to_owned();
         let fd = match open_dir(target.fd.as_fd(), &name, Closed::Refuse) {
             Ok(fd) => fd,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -166,32 +181,139 @@ impl Staging {
         }
     }
 
-    /// The journal, if staging is complete.
-    pub(super) fn journal(&self) -> Result<Option<JournalReader>> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// For SQLite, which takes no descriptors.
+    pub(super) fn tree_path(&self) -> PathBuf {
+        self.path.join(TREE)
+    }
+
+    /// A file of the staging folder's own, if it is there.
+    pub(super) fn file(&self, name: &str) -> Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match openat(&self.fd, JOURNAL, flags, Mode::empty()) {
-            Ok(fd) => JournalReader::open(self.path.join(JOURNAL), File::from(fd)).map(Some),
+        match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(File::from(fd))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(self.error("reading", error)),
         }
     }
 
-    pub(super) fn write_journal(&self) -> Result<JournalWriter> {
+    fn read_journal(&self, name: &str) -> Result<Option<JournalReader>> {
+        let open = |file| JournalReader::open(self.path.join(name), file);
+        self.file(name)?.map(open).transpose()
+    }
+
+    /// The journal, if staging is complete.
+    pub(super) fn journal(&self) -> Result<Option<JournalReader>> {
+        self.read_journal(JOURNAL)
+    }
+
+    /// The journal, if everything is staged and the databases are being dealt with.
+    pub(super) fn folding(&self) -> Result<Option<JournalReader>> {
+        self.read_journal(FOLDING)
+    }
+
+    /// The journal as it was just written.
+    pub(super) fn written(&self) -> Result<JournalReader> {
+        let gone = || self.error("reading", io::ErrorKind::NotFound);
+        self.read_journal(JOURNAL_WRITING)?.ok_or_else(gone)
+    }
+
+    /// The list of databases, if it is written.
+    pub(super) fn databases(&self) -> Result<Option<File>> {
+        self.file(DATABASES)
+    }
+
+    pub(super) fn is_listed(&self) -> Result<bool> {
+        Ok(self.databases()?.is_some())
+    }
+
+    /// Writes a file of the staging folder's own: all of it is there, durably, or what was there before.
+    pub(super) fn write_whole(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let writing = format!("{name}.part");
+        let mut file = self.create(&writing)?;
+        file.write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| self.error("writing into", error))?;
+        self.rename(&writing, name)
+    }
+
+    /// Creates a file of the staging folder's own, or empties it.
+    pub(super) fn create(&self, name: &str) -> Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.fd, JOURNAL_WRITING, flags, Mode::RUSR | Mode::WUSR);
-        let file = file.map_err(|error| self.error("writing into", error))?;
+        let file = openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR);
+        file.map(File::from)
+            .map_err(|error| self.error("writing into", error))
+    }
+
+    /// Durable when it returns.
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        renameat(&self.fd, from, &self.fd, to)
+            .and_then(|()| fsync(&self.fd))
+            .map_err(|error| self.error("writing into", error))
+    }
+
+    /// Removes a file of the staging folder's own, durably, if it is there.
+    pub(super) fn remove_file(&self, name: &str) -> Result<()> {
+        match unlinkat(&self.fd, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            removed => removed
+                .and_then(|()| fsync(&self.fd))
+                .map_err(|error| self.error("writing into", error)),
+        }
+    }
+
+    /// A folder of the staging folder's own; made if it is not there.
+    pub(super) fn folder(&self, name: &str) -> Result<OwnedFd> {
+        match mkdirat(&self.fd, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(self.error("writing into", error)),
+        }
+        open_dir(self.fd.as_fd(), name.as_ref(), Closed::MakeWritable)
+            .map_err(|error| self.error("opening", error))
+    }
+
+    /// Where to move what is in the way of a restored database: a folder, and a name that is free there.
+    pub(super) fn away(&self) -> Result<(OwnedFd, String)> {
+        let away = self.folder(AWAY)?;
+        let name = free_name(away.as_fd(), 0).map_err(|error| self.error("writing into", error))?;
+        Ok((away, name))
+    }
+
+    pub(super) fn write_journal(&self) -> Result<JournalWriter> {
         Ok(JournalWriter::new(
             self.path.join(JOURNAL_WRITING),
-            File::from(file),
+            self.create(JOURNAL_WRITING)?,
         ))
+    }
+
+    /// Says, durably, that all content is there, and that the databases will be changed. The journal must be written, and what is staged
+    /// must be durable.
+    pub(super) fn begin_folding(&self) -> Result<()> {
+        // Of a run that came so far, and was not taken for complete.
+        self.remove_file(DATABASES)?;
+        self.rename(JOURNAL_WRITING, FOLDING)
     }
 
     /// Says that staging is complete, durably. The journal must be written, and what is staged must be
     /// durable.
     pub(super) fn complete(&self) -> Result<()> {
-        renameat(&self.fd, JOURNAL_WRITING, &self.fd, JOURNAL)
-            .and_then(|()| fsync(&self.fd))
-            .map_err(|error| self.error("writing into", error))
+        let written = if self.file(FOLDING)?.is_some() {
+            FOLDING
+        } else {
+            JOURNAL_WRITING
+        };
+        self.rename(written, JOURNAL)
+    }
+
+    /// Removes the folder of which a file named `pending` says that it has served. What would have another run go on goes before that file.
+    pub(super) fn discard(self, target: &Target) -> Result<()> {
+        for name in [JOURNAL, FOLDING, JOURNAL_WRITING] {
+            self.remove_file(name)?;
+        }
+        self.remove(target)
     }
 
     /// Removes the folder. The journal goes after what was staged: until then the restore is one that goes
@@ -211,24 +333,77 @@ fn remove(target: &Target, name: &OsStr) -> Result<()> {
         Err(error) => Err(Error::io(Place::Target, "removing", &path, error)),
         Ok(()) => Ok(()),
     };
-    gone(fs::remove_dir_all(path.join(TREE)))?;
-    gone(fs::remove_dir_all(&path))
+    gone(remove_all(&path.join(TREE)))?;
+    gone(remove_all(&path))
+}
+
+impl Drop for Staging {
+    /// A process that the host has just started may have the descriptor for a moment longer: the lock does not wait for it.
+    fn drop(&mut self) {
+        let _ = flock(&self.fd, FlockOperation::Unlock);
+    }
+}
+
+/// With folders in it that have the permissions of the target's, which need not let anybody write.
+fn remove_all(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(path)?;
+            fs::remove_dir_all(path)
+        }
+        result => result,
+    }
+}
+
+fn make_writable(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// A number that is no name in the folder yet, from one on.
+pub(super) fn free_name(dir: BorrowedFd<'_>, mut number: u64) -> Result<String, Errno> {
+    loop {
+        let name = number.to_string();
+        match statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(name),
+            Err(error) => return Err(error),
+            Ok(_) => number += 1,
+        }
+    }
+}
+
+/// The staging folders in a target.
+pub(super) fn names(target: &Target) -> Result<Vec<OsString>> {
+    let failed = |error: Errno| Error::io(Place::Target, "listing", &target.path, error.into());
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&target.fd).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_bytes();
+        if name.starts_with(STAGING_PREFIX.as_bytes()) {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The beginning of the id of the snapshot that a staging folder of this name holds.
+pub(super) fn snapshot_of(name: &OsStr) -> String {
+    let rest = name.as_bytes().strip_prefix(STAGING_PREFIX.as_bytes());
+    let id = rest.unwrap_or_default().split(|byte| *byte == b'-').next();
+    String::from_utf8_lossy(id.unwrap_or_default()).into_owned()
 }
 
 /// Deals with what other restores into this folder left: one that was still staging has changed nothing and
 /// is removed. One that was moving files into place must be finished, or given up by hand, before another may
 /// begin: nobody could say which file is of which.
 pub(super) fn clear_others(target: &Target, own: &str) -> Result<()> {
-    let failed = |error: Errno| Error::io(Place::Target, "listing", &target.path, error.into());
-    let mut others = Vec::new();
-    for entry in Dir::read_from(&target.fd).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name().to_bytes();
-        if name.starts_with(STAGING_PREFIX.as_bytes()) && name != own.as_bytes() {
-            others.push(OsStr::from_bytes(name).to_owned());
-        }
-    }
-    for name in others {
+    for name in names(target)?.into_iter().filter(|name| name != own) {
         let Ok(fd) = open_dir(target.fd.as_fd(), &name, Closed::Refuse) else {
             // Not a folder, or not ours: left alone.
             continue;
@@ -238,10 +413,7 @@ pub(super) fn clear_others(target: &Target, own: &str) -> Result<()> {
             return Err(busy(&path));
         }
         if statat(&fd, JOURNAL, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            let snapshot = name.as_bytes()[STAGING_PREFIX.len()..]
-                .split(|byte| *byte == b'-')
-                .next();
-            let snapshot = String::from_utf8_lossy(snapshot.unwrap_or_default());
+            let snapshot = snapshot_of(&name);
             let text = format!(
                 "a restore of snapshot {snapshot} into {} was interrupted while files were being moved into \
                  place: run that one again to complete it, or delete {} to leave everything as it is",

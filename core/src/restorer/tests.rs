@@ -137,6 +137,7 @@ impl Bench {
             vault: Address::Local(vault),
             state_dir: dir.path().join("state"),
             unlock: Unlock::MasterKey(key),
+            storage: Default::default(),
         });
         let job = BackupJob {
             sources: vec![Source {
@@ -169,7 +170,7 @@ impl Bench {
         let job = RestoreJob {
             snapshot: "latest".into(),
             target: self.dir.path().join("target"),
-            include: Vec::new(),
+            ..RestoreJob::default()
         };
         let opened = storage.clone();
         let result = block_on(async move {
@@ -186,7 +187,7 @@ impl Bench {
                 gone: Default::default(),
             };
             let (done, answer) = tokio::sync::oneshot::channel();
-            let thread = thread::spawn(move || done.send(run(&context, &job)));
+            let thread = thread::spawn(move || done.send(run(&context, &job)).is_ok());
             let result = answer.await.unwrap();
             let _ = thread.join().unwrap();
             result

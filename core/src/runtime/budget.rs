@@ -35,6 +35,12 @@ impl Budget {
             .clamp(1, self.kib_max)
     }
 
+    /// Takes room that is free now.
+    pub(crate) fn try_admit(&self, bytes: u64) -> Option<Permit> {
+        let permit = self.kib.clone().try_acquire_many_owned(self.kib(bytes));
+        permit.ok().map(|kib| Permit { _kib: kib })
+    }
+
     /// Waits for room. Never to be called by the one who frees the same budget: that would wait for itself.
     pub(crate) async fn admit(&self, bytes: u64) -> Result<Permit> {
         let permit = self.kib.clone().acquire_many_owned(self.kib(bytes)).await;

@@ -17,8 +17,20 @@ const BUFFER_BYTES: usize = 2 * limits::CHUNK_MAX_BYTES;
 pub(super) enum Failed {
     /// The file itself: it counts as unreadable.
     Read(io::Error),
+    /// A database was opened or written to in a way that ended the look at it; another look may do.
+    Busy(io::Error),
     /// The engine, or a stop: the run ends.
     Engine(Error),
+}
+
+impl Failed {
+    /// Another look would not do.
+    pub(super) fn for_good(self) -> Self {
+        match self {
+            Self::Busy(error) => Self::Read(error),
+            failed => failed,
+        }
+    }
 }
 
 impl From<Error> for Failed {
@@ -31,6 +43,7 @@ impl From<ReadError> for Failed {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Cancelled => Self::Engine(Error::cancelled()),
+            error @ ReadError::Busy(_) => Self::Busy(io::Error::other(error)),
             error => Self::Read(io::Error::other(error)),
         }
     }

@@ -386,7 +386,7 @@ impl Walker {
                         is_new,
                     });
                 }
-                Err(large::Failed::Read(error)) => {
+                Err(large::Failed::Read(error) | large::Failed::Busy(error)) => {
                     self.emit(Step::Restart)?;
                     return self.unreadable(name, &place.path.join(file_name), error);
                 }

@@ -1,6 +1,10 @@
 //! Performs what `decide` chose. No choices are made here.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
@@ -9,23 +13,29 @@ use tokio_util::sync::CancellationToken;
 use super::{
     assemble::{AssembleContext, Assembled},
     decide::{Effect, Event, Published, Run, Sealed},
-    job::{BackupJob, BackupReport},
-    messages::{Backup, PackSealed},
+    job::{BackupJob, BackupReport, BackupStats},
+    messages::{Backup, PackSealed, Terms},
+    packing::Packing,
     pipeline::Pipeline,
     previous::Previous,
+    resume,
+    room::SpoolRoom,
 };
 use crate::{
-    catalog::{Catalog, packs},
+    catalog::{Catalog, packs, run, vault},
     error::{Error, Kind, Result},
     events::{self, Events, Meter, Phase},
     format::{BlobId, Snapshot, SnapshotId, Timestamp, ZonedTimestamp},
     limits,
-    repository::{Repository, Spool, check_not_locked, list_snapshots, or_cancelled, sync_indexes},
+    repository::{
+        Repository, Spool, check_not_locked, known_snapshots, list_snapshots, or_cancelled, sync_indexes,
+    },
     runtime::budget::Budget,
     scan::{CaptureContext, DatabaseRules, Excludes, FileReader, Target, WalkContext},
     seal::{Chunker, Sealer},
     sqlite::page_hash::PageHasher,
     uploader::{PublishOutcome, UploaderHandle},
+    window::LockPolicy,
 };
 
 /// What the Snapshotter works with.
@@ -33,6 +43,7 @@ pub(crate) struct SnapshotterParts {
     pub(crate) repository: Repository,
     pub(crate) catalog: Catalog,
     pub(crate) spool: Spool,
+    pub(crate) room: SpoolRoom,
     pub(crate) uploader: UploaderHandle,
     pub(crate) meter: Arc<Meter>,
     pub(crate) events: Events,
@@ -44,7 +55,6 @@ pub(crate) struct Snapshotter {
     parts: SnapshotterParts,
     chunker: Arc<Chunker>,
     sealing: Budget,
-    spool_budget: Budget,
     current: Option<Current>,
 }
 
@@ -52,6 +62,7 @@ pub(crate) struct Snapshotter {
 struct Current {
     run: Run,
     job: BackupJob,
+    terms: Terms,
     /// Of the whole run.
     cancel: CancellationToken,
     /// Of its threads: also cancelled when the run is given up.
@@ -63,6 +74,8 @@ struct Current {
     parent: Option<(SnapshotId, BlobId)>,
     pipeline: Option<Pipeline>,
     assembled: Option<Assembled>,
+    /// Of the walk that goes on, or was stopped.
+    so_far: Arc<Mutex<BackupStats>>,
     snapshot: Option<SnapshotId>,
     reply: oneshot::Sender<Result<BackupReport>>,
 }
@@ -86,7 +99,7 @@ impl Snapshotter {
         if self.current.is_some() {
             return Err(Error::new(Kind::Busy, "a backup is running already"));
         }
-        let Backup { job, cancel } = message;
+        let Backup { job, terms, cancel } = message;
         let target = Target::root(&job.sources)?;
         let excludes = Excludes::new(&job.excludes)?;
         if job
@@ -103,12 +116,20 @@ impl Snapshotter {
             return Err(Error::new(Kind::NotFound, text));
         }
         let (reply, answer) = oneshot::channel();
-        let (run, effect) = Run::begin(job.skip_if_unchanged);
-        let threads = cancel.child_token();
+        let threads = match &terms.window {
+            Some(window) => window.seal.child_token(),
+            None => cancel.child_token(),
+        };
+        let tree = terms.window.as_ref().and_then(|window| window.row.tree.clone());
+        let (run, effect) = match tree {
+            Some(_) => Run::resume(job.skip_if_unchanged),
+            None => Run::begin(job.skip_if_unchanged),
+        };
         self.parts.meter.reset();
-        self.current = Some(Current {
+        let mut current = Current {
             run,
             job,
+            terms,
             cancel,
             threads,
             started: self.parts.repository.clock.wall(),
@@ -118,9 +139,16 @@ impl Snapshotter {
             parent: None,
             pipeline: None,
             assembled: None,
+            so_far: Arc::default(),
             snapshot: None,
             reply,
-        });
+        };
+        if let Some(tree) = tree {
+            (current.epoch, current.parent) = (tree.epoch, tree.parent);
+            current.started = resume::walk_started(&tree);
+            current.assembled = Some(resume::assembled(tree));
+        }
+        self.current = Some(current);
         self.perform(vec![effect], ctx);
         Ok(answer)
     }
@@ -158,8 +186,14 @@ impl Snapshotter {
         let (repository, catalog) = (self.parts.repository.clone(), self.parts.catalog.clone());
         let uploader = self.parts.uploader.clone();
         let (cancel, job) = (current.cancel.clone(), current.job.clone());
+        let room = self.parts.room.clone();
+        let look = Look {
+            lock: current.terms.lock,
+            in_window: current.terms.window.is_some(),
+            anew: current.terms.window.as_ref().is_none_or(|window| window.look) || current.run.is_again(),
+        };
         let looked = async move {
-            let look = look(&repository, &catalog, &uploader, &job, &cancel);
+            let look = look.perform(&repository, &catalog, &uploader, &room, &job, &cancel);
             or_cancelled(&cancel, look).await
         };
         ctx.spawn(looked.into_actor(self).map(|looked, act, ctx| {
@@ -186,12 +220,32 @@ impl Snapshotter {
             let joined = current.pipeline.take().map_or(Ok(()), Pipeline::join);
             let sealed = answer
                 .and_then(|assembled| joined.map(|()| assembled))
-                .map(|assembled| {
+                .map(|mut assembled| {
+                    assembled.stats = assembled.stats.after(&current.sealed_before());
                     let same_as_parent = current.parent.is_some_and(|(_, tree)| tree == assembled.tree);
                     current.assembled = Some(assembled);
                     Sealed { same_as_parent }
                 });
+            if sealed.is_err() && current.terms.window.is_some() {
+                return act.remember_sealed(sealed, ctx);
+            }
             act.drive(Event::Sealed(sealed), ctx);
+        }));
+    }
+
+    /// Notes what was sealed before a walk was stopped, for the report at the end of the run.
+    fn remember_sealed(&mut self, sealed: Result<Sealed>, ctx: &mut Context<Self>) {
+        let Some(current) = &mut self.current else { return };
+        let so_far = *current.so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = so_far.after(&current.sealed_before());
+        let catalog = self.parts.catalog.clone();
+        let noted = async move {
+            catalog
+                .write(move |tx| run::change_run(tx, |row| row.sealed = sum))
+                .await
+        };
+        ctx.spawn(noted.into_actor(self).map(|noted, act, ctx| {
+            act.drive(Event::Sealed(noted.and(sealed)), ctx);
         }));
     }
 
@@ -231,7 +285,9 @@ impl Snapshotter {
             repository: parts.repository.clone(),
             catalog: parts.catalog.clone(),
             spool: parts.spool.clone(),
-            spool_budget: self.spool_budget.clone(),
+            room: parts.room.clone(),
+            packing: current.packing(),
+            so_far: current.so_far.clone(),
             cancel: current.threads.clone(),
             runtime: runtime.clone(),
             meter: parts.meter.clone(),
@@ -255,7 +311,23 @@ impl Snapshotter {
             return;
         };
         let (uploader, epoch, cancel) = (self.parts.uploader.clone(), current.epoch, current.cancel.clone());
-        let published = async move { uploader.publish(snapshot, epoch, cancel).await };
+        let lock = current.terms.lock;
+        // The next window, if this one ends before, has no need to walk.
+        let tree = current
+            .terms
+            .window
+            .is_some()
+            .then(|| current.tree_row())
+            .flatten();
+        let catalog = self.parts.catalog.clone();
+        let published = async move {
+            if let Some(tree) = tree {
+                catalog
+                    .write(move |tx| run::change_run(tx, |row| row.tree = Some(tree)))
+                    .await?;
+            }
+            uploader.publish(snapshot, epoch, lock, cancel).await
+        };
         ctx.spawn(published.into_actor(self).map(|published, act, ctx| {
             let result = published.map(|outcome| match outcome {
                 PublishOutcome::Published(id) => {
@@ -284,13 +356,15 @@ impl Snapshotter {
                 unreadable: assembled.unreadable,
                 unreadable_total: assembled.unreadable_total,
                 changing: assembled.changing,
+                odd_databases: assembled.odd_databases,
             });
         if let Some(id) = current.snapshot {
             self.parts.events.tell(events::Event::SnapshotPublished { id });
         }
         // Whoever asked hears of the end only when nothing is on its way any more.
         let (uploader, reply) = (self.parts.uploader.clone(), current.reply);
-        let failed = report.is_err();
+        // A window goes on sending what is sealed.
+        let failed = report.is_err() && current.terms.window.is_none();
         let end = async move {
             if failed {
                 uploader.abandon().await;
@@ -302,6 +376,29 @@ impl Snapshotter {
 }
 
 impl Current {
+    /// What earlier windows of this run sealed.
+    fn sealed_before(&self) -> BackupStats {
+        self.terms
+            .window
+            .as_ref()
+            .map(|window| window.row.sealed)
+            .unwrap_or_default()
+    }
+
+    fn packing(&mut self) -> Packing {
+        let unfilled = self.terms.window.as_mut().map(|window| &mut window.unfilled);
+        Packing {
+            target_bytes: self.terms.pack_target_bytes,
+            unfilled: unfilled.map(std::mem::take).unwrap_or_default(),
+            goes_on: self.terms.window.is_some(),
+        }
+    }
+
+    fn tree_row(&self) -> Option<run::TreeRow> {
+        let assembled = self.assembled.as_ref()?;
+        Some(resume::tree_row(assembled, self.epoch, self.parent, self.started))
+    }
+
     fn snapshot_document(&self, clock: &dyn crate::clock::Clock) -> Option<Snapshot> {
         let assembled = self.assembled.as_ref()?;
         let (start, end) = (local_time(self.started), local_time(clock.wall()));
@@ -352,31 +449,60 @@ fn local_time(time: SystemTime) -> ZonedTimestamp {
     }
 }
 
-/// Learns what the vault holds, and sends on what an earlier run left in the spool.
-async fn look(
-    repository: &Repository,
-    catalog: &Catalog,
-    uploader: &UploaderHandle,
-    job: &BackupJob,
-    cancel: &CancellationToken,
-) -> Result<Looked> {
-    check_not_locked(repository).await?;
-    let snapshots = list_snapshots(repository, catalog).await?;
-    let epoch = sync_indexes(repository, catalog, cancel).await?;
-    for pack in catalog.read(packs::spooled).await? {
-        // On the disk already: what the spool may still take in is for the new ones.
-        uploader.send_pack(pack, None, cancel.clone()).await?;
+/// How to learn what the vault holds.
+struct Look {
+    lock: LockPolicy,
+    in_window: bool,
+    /// If not, what is known of it is recent enough.
+    anew: bool,
+}
+
+impl Look {
+    /// Learns what the vault holds, and sends on what an earlier run left in the spool.
+    async fn perform(
+        self,
+        repository: &Repository,
+        catalog: &Catalog,
+        uploader: &UploaderHandle,
+        room: &SpoolRoom,
+        job: &BackupJob,
+        cancel: &CancellationToken,
+    ) -> Result<Looked> {
+        let (snapshots, epoch) = if self.anew {
+            if self.lock != LockPolicy::Never {
+                check_not_locked(repository).await?;
+            }
+            let snapshots = list_snapshots(repository, catalog).await?;
+            (snapshots, sync_indexes(repository, catalog, cancel).await?)
+        } else {
+            (
+                known_snapshots(catalog).await?,
+                catalog.read(vault::loss_epoch).await?,
+            )
+        };
+        if self.in_window && self.anew {
+            let now_s = Timestamp::from(repository.clock.wall()).seconds();
+            catalog
+                .write(move |tx| run::change_run(tx, |row| (row.looked_s, row.tree) = (now_s, None)))
+                .await?;
+        }
+        if !self.in_window {
+            for pack in catalog.read(packs::spooled).await? {
+                let permit = room.of_spooled(pack.size);
+                uploader.send_pack(pack, permit, cancel.clone()).await?;
+            }
+        }
+        let wanted = paths(job);
+        let parent = snapshots.iter().rev().find(|(_, snapshot)| {
+            let mut paths = snapshot.paths.clone();
+            paths.sort_unstable();
+            snapshot.hostname == job.host && paths == wanted
+        });
+        Ok(Looked {
+            epoch,
+            parent: parent.map(|(id, snapshot)| (*id, snapshot.tree)),
+        })
     }
-    let wanted = paths(job);
-    let parent = snapshots.iter().rev().find(|(_, snapshot)| {
-        let mut paths = snapshot.paths.clone();
-        paths.sort_unstable();
-        snapshot.hostname == job.host && paths == wanted
-    });
-    Ok(Looked {
-        epoch,
-        parent: parent.map(|(id, snapshot)| (*id, snapshot.tree)),
-    })
 }
 
 impl Handler<Backup> for Snapshotter {
@@ -427,7 +553,6 @@ impl SnapshotterHandle {
             parts,
             chunker,
             sealing: Budget::new(limits::SEALING_BYTES_MAX),
-            spool_budget: Budget::new(limits::SPOOL_BYTES_MAX),
             current: None,
         };
         Self {
@@ -435,9 +560,14 @@ impl SnapshotterHandle {
         }
     }
 
-    pub(crate) async fn backup(&self, job: BackupJob, cancel: CancellationToken) -> Result<BackupReport> {
+    pub(crate) async fn backup(
+        &self,
+        job: BackupJob,
+        terms: Terms,
+        cancel: CancellationToken,
+    ) -> Result<BackupReport> {
         self.addr
-            .send(Backup { job, cancel })
+            .send(Backup { job, terms, cancel })
             .await
             .unwrap_or_else(|_| Err(Error::stopped()))
     }

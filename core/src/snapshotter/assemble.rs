@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -13,18 +13,20 @@ use tokio_util::sync::CancellationToken;
 use super::{
     databases,
     job::{BackupStats, Unreadable},
+    packing::Packing,
     previous::Previous,
+    room::SpoolRoom,
     rows::{self, Rows},
 };
 use crate::{
-    catalog::{FileRow, SealedPack, SpooledPack, blobs, packs},
+    catalog::{FileRow, SpooledPack, blobs},
     error::{Error, Result},
     events::{Event, Events, Meter},
     format::{BlobId, BlobType, ExtendedAttribute, Node, NodeType, TreeBuilder},
     limits,
     repository::{Repository, Spool, err_if_cancelled},
     runtime::{
-        budget::{Budget, Permit},
+        budget::Permit,
         cpu::{CpuContext, Pending},
     },
     scan::{CapturePart, DirKey, Metadata, Names, ReadEnd, ReadFile, Step, Unread},
@@ -36,7 +38,10 @@ pub(super) struct AssembleContext {
     pub(super) repository: Repository,
     pub(super) catalog: crate::catalog::Catalog,
     pub(super) spool: Spool,
-    pub(super) spool_budget: Budget,
+    pub(super) room: SpoolRoom,
+    pub(super) packing: Packing,
+    /// What was sealed, also where the tree is not completed.
+    pub(super) so_far: Arc<Mutex<BackupStats>>,
     pub(super) cancel: CancellationToken,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) meter: Arc<Meter>,
@@ -54,11 +59,13 @@ pub(super) struct Assembled {
     pub(super) unreadable: Vec<Unreadable>,
     pub(super) unreadable_total: u64,
     pub(super) changing: Vec<PathBuf>,
+    pub(super) odd_databases: Vec<(PathBuf, String)>,
 }
 
 /// Takes steps until the root is complete.
 pub(super) fn assemble(context: AssembleContext, steps: &mpsc::Receiver<Step>) -> Result<Assembled> {
     let sealer = Sealer::new(context.repository.key.clone());
+    let target_bytes = context.packing.target_bytes;
     let mut assembler = Assembler {
         context,
         sealer,
@@ -68,21 +75,26 @@ pub(super) fn assemble(context: AssembleContext, steps: &mpsc::Receiver<Step>) -
         batch: Vec::new().into_iter(),
         large: Content::default(),
         captures: HashMap::new(),
-        data: PackWriter::new(BlobType::Data),
-        trees: PackWriter::new(BlobType::Tree),
+        data: PackWriter::new(BlobType::Data, target_bytes),
+        trees: PackWriter::new(BlobType::Tree, target_bytes),
         recent: [HashSet::new(), HashSet::new()],
         rows: Rows::default(),
+        keep_back: false,
         result: Assembled {
             tree: BlobId::from_bytes([0; 32]),
             stats: BackupStats::default(),
             unreadable: Vec::new(),
             unreadable_total: 0,
             changing: Vec::new(),
+            odd_databases: Vec::new(),
         },
     };
-    let done = assembler.run(steps);
+    let done = assembler.refill().and_then(|()| assembler.run(steps));
     // What is sealed is kept, also when the walk was stopped: the next run goes on from there.
+    assembler.keep_back = done.is_err() && assembler.context.packing.goes_on;
     let closed = assembler.close_packs();
+    let so_far = &assembler.context.so_far;
+    *so_far.lock().unwrap_or_else(PoisonError::into_inner) = assembler.result.stats;
     done?;
     closed?;
     Ok(assembler.result)
@@ -116,10 +128,12 @@ pub(super) struct Assembler {
     /// Parts of databases that were captured before their place in the walk.
     pub(super) captures: HashMap<(u64, CapturePart), Content>,
     pub(super) data: PackWriter,
-    trees: PackWriter,
+    pub(super) trees: PackWriter,
     /// Blobs of the packs that were closed last: a worker may have looked before the catalog knew of them.
-    recent: [HashSet<BlobId>; 2],
+    pub(super) recent: [HashSet<BlobId>; 2],
     pub(super) rows: Rows,
+    /// Packs that are closed now are not to be sent.
+    pub(super) keep_back: bool,
     pub(super) result: Assembled,
 }
 
@@ -435,65 +449,6 @@ impl Assembler {
         self.result.stats.data_added += plain_length;
         self.result.stats.data_added_packed += sealed.bytes.len() as u64;
         self.context.meter.new_bytes(plain_length);
-    }
-
-    fn close_packs(&mut self) -> Result<()> {
-        self.close_data()?;
-        self.close_trees()
-    }
-
-    /// Closes the data pack; with it, everything that waits for it becomes part of the catalog.
-    fn close_data(&mut self) -> Result<()> {
-        let closed = self
-            .data
-            .close(&self.context.spool, &self.context.repository.key)?;
-        let changes = self.rows.take_all();
-        match closed {
-            Some(pack) => {
-                self.recent.rotate_right(1);
-                self.recent[0] = pack.entries.iter().map(|entry| entry.id).collect();
-                self.record(pack, changes)
-            }
-            None if changes.is_empty() => Ok(()),
-            None => self
-                .context
-                .catalog
-                .write_blocking(move |tx| rows::write(tx, &changes)),
-        }
-    }
-
-    fn close_trees(&mut self) -> Result<()> {
-        match self
-            .trees
-            .close(&self.context.spool, &self.context.repository.key)?
-        {
-            Some(pack) => self.record(pack, Vec::new()),
-            None => Ok(()),
-        }
-    }
-
-    /// Tells the catalog of a pack, then the Uploader, as soon as the spool has room for it.
-    fn record(&mut self, pack: SealedPack, changes: Vec<rows::Change>) -> Result<()> {
-        let spooled = SpooledPack {
-            id: pack.id,
-            size: pack.size,
-        };
-        self.context.catalog.write_blocking(move |tx| {
-            packs::add_spooled(tx, &pack)?;
-            rows::write(tx, &changes)
-        })?;
-        let admit = self
-            .context
-            .cancel
-            .run_until_cancelled(self.context.spool_budget.admit(spooled.size));
-        match self.context.runtime.block_on(admit) {
-            Some(permit) => {
-                (self.context.on_pack)(spooled, permit?);
-                Ok(())
-            }
-            // The next run finds it in the catalog.
-            None => Ok(()),
-        }
     }
 
     pub(super) fn flush_rows(&mut self) -> Result<()> {

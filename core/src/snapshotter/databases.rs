@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     events::Event,
     format::{BlobId, Node},
+    limits,
     scan::{CapturePart, Captured, Metadata, ReadEnd},
     sqlite::synthesis::{LOG_SUFFIX, page_bytes_of},
 };
@@ -26,6 +27,9 @@ impl Assembler {
         for oddity in &captured.oddities {
             let path = self.path(&name);
             let reason = oddity.to_string();
+            if self.result.odd_databases.len() < limits::REPORT_NAMES_MAX {
+                self.result.odd_databases.push((path.clone(), reason.clone()));
+            }
             self.context.events.tell(Event::OddDatabase { path, reason });
         }
         let state = state_of(captured, seen.fingerprint, base, log)?;

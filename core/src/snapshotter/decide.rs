@@ -72,6 +72,16 @@ impl Run {
         (run, Effect::Look)
     }
 
+    /// Goes on with a run whose tree was completed in an earlier window.
+    pub(super) fn resume(skip_if_unchanged: bool) -> (Self, Effect) {
+        let (begun, _) = Self::begin(skip_if_unchanged);
+        let run = Self {
+            state: State::Publishing,
+            ..begun
+        };
+        (run, Effect::Publish)
+    }
+
     /// Whether this is a repetition because the vault lost blobs.
     pub(super) fn is_again(&self) -> bool {
         self.attempt > 1
@@ -209,6 +219,15 @@ mod tests {
             Event::Sealed(Ok(NEW)),
         ];
         assert_eq!(play(false, late), "look seal abort OutOfSpace(Vault)");
+    }
+
+    #[test]
+    fn a_run_with_its_tree_only_publishes_and_walks_if_something_was_lost_meanwhile() {
+        let (mut run, first) = Run::resume(false);
+        assert!(matches!(first, Effect::Publish));
+        let lost = run.apply(Event::Published(Ok(Published::Lost)));
+        assert_eq!(names(&lost), "look");
+        assert!(run.is_again());
     }
 
     #[test]

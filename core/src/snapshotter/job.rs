@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     format::{SnapshotId, SnapshotSummary, ZonedTimestamp},
     scan::{Databases, Source},
@@ -32,7 +34,7 @@ pub struct Unreadable {
 }
 
 /// Counts of one backup. Bytes are plain unless said otherwise.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupStats {
     pub files_new: u64,
     pub files_changed: u64,
@@ -51,6 +53,23 @@ pub struct BackupStats {
 }
 
 impl BackupStats {
+    /// Adds what earlier windows of the same run sealed. To this one, those files were unmodified.
+    pub(super) fn after(mut self, earlier: &Self) -> Self {
+        let files_before = earlier.files_new + earlier.files_changed;
+        let dirs_before = earlier.dirs_new + earlier.dirs_changed;
+        self.files_unmodified = self.files_unmodified.saturating_sub(files_before);
+        self.dirs_unmodified = self.dirs_unmodified.saturating_sub(dirs_before);
+        self.files_new += earlier.files_new;
+        self.files_changed += earlier.files_changed;
+        self.dirs_new += earlier.dirs_new;
+        self.dirs_changed += earlier.dirs_changed;
+        self.data_blobs += earlier.data_blobs;
+        self.tree_blobs += earlier.tree_blobs;
+        self.data_added += earlier.data_added;
+        self.data_added_packed += earlier.data_added_packed;
+        self
+    }
+
     pub(super) fn summary(&self, start: ZonedTimestamp, end: ZonedTimestamp) -> SnapshotSummary {
         SnapshotSummary {
             backup_start: start,
@@ -83,4 +102,34 @@ pub struct BackupReport {
     pub unreadable_total: u64,
     /// Files that changed each time they were read.
     pub changing: Vec<PathBuf>,
+    /// Databases whose files are not as SQLite leaves them, and what is odd about them. They are in the snapshot as they are.
+    pub odd_databases: Vec<(PathBuf, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_windows_sealed_is_counted_once() {
+        let first = BackupStats {
+            files_new: 3,
+            files_total: 3,
+            data_added: 30,
+            ..BackupStats::default()
+        };
+        let last = BackupStats {
+            files_new: 2,
+            files_unmodified: 3,
+            files_total: 5,
+            data_added: 20,
+            ..BackupStats::default()
+        };
+        let both = last.after(&first);
+        assert_eq!(
+            (both.files_new, both.files_unmodified, both.files_total),
+            (5, 0, 5)
+        );
+        assert_eq!(both.data_added, 50);
+    }
 }

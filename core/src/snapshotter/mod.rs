@@ -9,9 +9,14 @@ mod databases;
 mod decide;
 mod job;
 mod messages;
+mod packing;
 mod pipeline;
 mod previous;
+mod resume;
+mod room;
 mod rows;
 
 pub(crate) use actor::{SnapshotterHandle, SnapshotterParts};
 pub use job::{BackupJob, BackupReport, BackupStats, Unreadable};
+pub(crate) use messages::{Terms, WindowTerms};
+pub(crate) use room::SpoolRoom;

@@ -21,15 +21,6 @@ pub(crate) enum Until {
     LastCommit,
 }
 
-/// What tells two moments of a log apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LogStamp {
-    pub(crate) salts: [u32; 2],
-    pub(crate) frames: u32,
-    /// Over everything up to the end of the last frame.
-    pub(crate) checksum: Checksum,
-}
-
 /// A log with at least one transaction in it.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -37,7 +28,6 @@ pub(crate) struct Log {
     pub(crate) page_bytes: u32,
     /// Of the database, at its end.
     pub(crate) pages: u32,
-    pub(crate) stamp: LogStamp,
     /// Page and frame, both counted from one; sorted; each page once.
     frames: Vec<(u32, u32)>,
 }
@@ -125,8 +115,8 @@ struct Scan {
     checksum: Checksum,
     frames: Vec<(u32, u32)>,
     seen: u32,
-    /// What `frames`, `seen`, `checksum` and the database's number of pages were at the last commit.
-    commit: Option<(usize, u32, Checksum, u32)>,
+    /// The number of `frames`, and of the database's pages, at the last commit.
+    commit: Option<(usize, u32)>,
 }
 
 impl Scan {
@@ -202,7 +192,7 @@ impl Scan {
             self.frames.push((header.page, self.seen));
         }
         if header.commit_pages > 0 {
-            self.commit = Some((self.frames.len(), self.seen, self.checksum, header.commit_pages));
+            self.commit = Some((self.frames.len(), header.commit_pages));
         }
         if self.frames.len() >= 2 * LOG_PAGES_MAX {
             self.make_room()?;
@@ -212,7 +202,7 @@ impl Scan {
 
     /// Forgets the older frames of each page, up to the last commit: what comes after it may yet not count.
     fn make_room(&mut self) -> Result<(), ReadError> {
-        if let Some((committed, ..)) = &mut self.commit {
+        if let Some((committed, _)) = &mut self.commit {
             let tail = self.frames.split_off(*committed);
             sort(&mut self.frames);
             *committed = self.frames.len();
@@ -255,12 +245,10 @@ impl Scan {
 
     fn finish(mut self, file: File, until: Until) -> Option<Log> {
         let told = match until {
-            Until::Index(head) if self.seen == head.last_frame => {
-                Some((self.frames.len(), self.seen, self.checksum, head.pages))
-            }
+            Until::Index(head) if self.seen == head.last_frame => Some((self.frames.len(), head.pages)),
             _ => None,
         };
-        let (kept, frames, checksum, pages) = told.or(self.commit)?;
+        let (kept, pages) = told.or(self.commit)?;
         self.frames.truncate(kept);
         sort(&mut self.frames);
         self.frames.shrink_to_fit();
@@ -268,11 +256,6 @@ impl Scan {
             file,
             page_bytes: self.page_bytes,
             pages,
-            stamp: LogStamp {
-                salts: self.salts,
-                frames,
-                checksum,
-            },
             frames: self.frames,
         })
     }

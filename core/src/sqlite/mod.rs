@@ -20,17 +20,26 @@
 //! - [`page_hash`], [`segment`]: which pages changed;
 //! - [`plan`]: what is done about them;
 //! - [`synthesis`]: the log that a snapshot keeps.
+//!
+//! **Restoring** works on files that nobody has open:
+//!
+//! - [`pairs`]: which files of a snapshot are a base and its log;
+//! - [`fold`]: from both to one file;
+//! - [`inspect`]: what that file says of itself, and whether SQLite finds it sound.
 
 pub(crate) mod access;
 pub(crate) mod descriptors;
+pub(crate) mod fold;
 pub(crate) mod header;
 pub(crate) mod index;
+pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod locks;
 pub(crate) mod log;
 pub(crate) mod moment;
 pub(crate) mod ofd;
 pub(crate) mod page_hash;
+pub(crate) mod pairs;
 pub(crate) mod plan;
 pub(crate) mod segment;
 pub(crate) mod synthesis;

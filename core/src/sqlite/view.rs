@@ -18,28 +18,17 @@ use super::{
     header::{HEADER_BYTES, Header},
     journal::{Rollback, read_or_zeros},
     locks::{self, PENDING, SHARED},
-    log::{Log, LogStamp},
+    log::Log,
     wal::WAL_HEADER_BYTES,
 };
 
 /// Opaque databases whose page size nobody knows.
 const PAGE_BYTES_DEFAULT: u32 = 4096;
 
-/// What a database looked like from outside: where two of these are equal, so are all pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub(crate) file: FileStatus,
-    pub(crate) change_counter: Option<u32>,
-    pub(crate) log: Option<LogStamp>,
-    /// What is seen is not what the file holds, but what it will hold once the app has rolled it back.
-    pub(crate) is_rolled_back: bool,
-}
-
 /// Pages of one moment in time. They stay what they are while it lives; dropping it releases every lock, and closes nothing.
 #[derive(Debug)]
 pub(crate) struct View {
     file: Arc<DatabaseFile>,
-    status: FileStatus,
     /// Of the file as it is, or as it will be once it is rolled back.
     bytes: u64,
     rollback: Option<Rollback>,
@@ -99,7 +88,6 @@ impl View {
             bytes: parts.rollback.as_ref().map_or(status.bytes, Rollback::bytes),
             page_bytes: parts.log.as_ref().map_or(0, |log| log.page_bytes),
             file: parts.file,
-            status,
             rollback: parts.rollback,
             log: parts.log,
             pages: 0,
@@ -182,11 +170,13 @@ impl View {
     }
 
     /// None for an empty database, and for one that is encrypted.
+    #[cfg(test)]
     pub(crate) fn header(&self) -> Option<Header> {
         self.header
     }
 
     /// Whether it is used with a write-ahead log.
+    #[cfg(test)]
     pub(crate) fn is_wal(&self) -> bool {
         self.is_wal
     }
@@ -195,13 +185,10 @@ impl View {
         &self.oddities
     }
 
-    pub(crate) fn stamp(&self) -> Stamp {
-        Stamp {
-            file: self.status,
-            change_counter: self.header.map(|header| header.change_counter),
-            log: self.log.as_ref().map(|log| log.stamp),
-            is_rolled_back: self.rollback.is_some(),
-        }
+    /// Whether what is seen is not what the file holds, but what it will hold once the app has rolled it back.
+    #[cfg(test)]
+    pub(super) fn is_rolled_back(&self) -> bool {
+        self.rollback.is_some()
     }
 
     /// Whether a writer of the app's waits for this view to end, or has waited when something was read. Only without a write-ahead log:

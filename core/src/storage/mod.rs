@@ -1,16 +1,37 @@
 //! Where stored files live: one trait with its contract, implemented by each kind of vault.
 
 mod address;
+mod credentials;
+mod http;
 mod local;
+mod options;
+mod read;
+mod rest;
+mod retry;
+mod s3;
 
-use std::{ops::Range, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 
-pub use address::{Address, InvalidAddress};
+pub use address::{Address, InvalidAddress, RestAddress, S3Address};
+pub use credentials::{
+    BlockingCredentials, CredentialSource, Credentials, CredentialsError, CredentialsWanted,
+};
 pub use local::LocalStorage;
+pub use options::{BucketStyle, S3Options, ServerEncryption, StorageOptions};
+pub use rest::RestStorage;
+pub use retry::Retrying;
+pub use s3::S3Storage;
 
 use crate::{
+    clock::{Clock, SystemClock},
     error::{Error, Kind, Result},
     format::{FileId, FileType},
 };
@@ -45,7 +66,8 @@ impl Body {
 /// - `list` returns each file once, in any order, with its size. Names that are not ids are left out. What was put before the call
 ///   began is in it. A type that nothing was ever stored of lists as empty.
 /// - `delete` of a missing file succeeds.
-/// - Errors carry the kind that decides what to do: `AccessDenied`, `OutOfSpace(Place::Vault)`, or `Unreachable` for all that may pass.
+/// - Errors carry the kind that decides what to do: `AccessDenied`, `OutOfSpace(Place::Vault)`, `WrongServer`, or `Unreachable` for all that may
+///   pass by itself, with what the vault asked for in [`Error::retry_after`].
 /// - Dropping a future leaves the vault as it was or with the whole file, never between.
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
@@ -68,13 +90,75 @@ pub trait Storage: Send + Sync + 'static {
     async fn put(&self, kind: FileType, id: &FileId, body: Body) -> Result<()>;
 
     async fn delete(&self, kind: FileType, id: &FileId) -> Result<()>;
+
+    /// A request that somebody else can make, such as the operating system's own uploader: complete, and good until it expires. No request is
+    /// made for it. `Kind::Unsupported` where a vault is not reached by requests.
+    async fn hand_off(
+        &self,
+        _direction: HandOffDirection,
+        _kind: FileType,
+        _id: &FileId,
+        _valid_for: Duration,
+    ) -> Result<SignedRequest> {
+        let text = format!(
+            "{} is not reached by requests that could be handed off",
+            self.name()
+        );
+        Err(Error::new(Kind::Unsupported, text))
+    }
+
+    /// A number that changes when the credentials do: what was refused with the old ones is tried again with the new. Zero where nobody can tell.
+    fn credentials_version(&self) -> u64 {
+        0
+    }
 }
 
-/// Opens a vault by its address.
-pub fn open(address: &Address) -> Result<Arc<dyn Storage>> {
-    match address {
-        Address::Local(path) => Ok(Arc::new(LocalStorage::new(path.clone()))),
+/// Which way a file goes in a request that is handed off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandOffDirection {
+    Put,
+    Get,
+}
+
+/// A request with everything that proves who made it. Whoever has it can do what it does: its `Debug` shows neither address nor headers.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedRequest {
+    pub method: &'static str,
+    pub url: String,
+    /// To be sent as they are.
+    pub headers: Vec<(String, String)>,
+    pub expires_at: SystemTime,
+}
+
+impl fmt::Debug for SignedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedRequest")
+            .field("method", &self.method)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
     }
+}
+
+/// Opens a vault that needs nothing beside its address. Makes no request.
+pub fn open(address: &Address) -> Result<Arc<dyn Storage>> {
+    open_with(
+        address,
+        &StorageOptions::default(),
+        Arc::new(SystemClock::default()),
+    )
+}
+
+/// Opens a vault. Makes no request. Reads of vaults on the network are tried again where that may help.
+pub fn open_with(
+    address: &Address,
+    options: &StorageOptions,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Storage>> {
+    Ok(match address {
+        Address::Local(path) => Arc::new(LocalStorage::new(path.clone())),
+        Address::Rest(address) => Arc::new(Retrying::new(RestStorage::new(address, options, clock)?)),
+        Address::S3(address) => Arc::new(Retrying::new(S3Storage::new(address, options, clock)?)),
+    })
 }
 
 /// How errors name a stored file.

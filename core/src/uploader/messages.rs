@@ -6,9 +6,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     catalog::SpooledPack,
-    error::Result,
+    error::{Error, Result},
     format::{Snapshot, SnapshotId},
     runtime::budget::Permit,
+    window::{
+        LockPolicy,
+        decide::{Span, Unindexed},
+    },
 };
 
 /// Send this pack. Answered at once; what becomes of it is told through `stored`, where someone wants to know.
@@ -28,6 +32,7 @@ pub(super) struct SendPack {
 pub(super) struct Publish {
     pub(super) snapshot: Box<Snapshot>,
     pub(super) epoch: i64,
+    pub(super) lock: LockPolicy,
     pub(super) cancel: CancellationToken,
 }
 
@@ -42,3 +47,29 @@ pub(crate) enum PublishOutcome {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Abandon;
+
+/// From now on nothing begins that would not be over before the end of the window.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct OpenWindow {
+    pub(super) span: Span,
+    /// What was confirmed before and has no index yet.
+    pub(super) unindexed: Unindexed,
+    pub(super) lock: LockPolicy,
+    /// Of the window.
+    pub(super) cancel: CancellationToken,
+}
+
+/// Answered when nothing is on its way and nothing more can be begun in this window, with what stood in the way, if anything failed.
+#[derive(Message)]
+#[rtype(result = "Option<Error>")]
+pub(super) struct Drain;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct CloseWindow;
+
+/// The process was frozen: whatever is on its way is given up and begun anew.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Frozen;

@@ -83,7 +83,7 @@ pub fn restore(scene: &Scene) -> PathBuf {
     let job = RestoreJob {
         snapshot: "latest".into(),
         target: target.clone(),
-        include: Vec::new(),
+        ..RestoreJob::default()
     };
     wait(engine.restore(job, CancellationToken::new())).unwrap();
     engine.stop(Duration::from_secs(10)).unwrap();

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How many lives a run has; `LIFEBOAT_LIVES` says otherwise, and `LIFEBOAT_SEED` where they begin.
-const LIVES: u64 = 24;
+const LIVES: u64 = 16;
 const STEPS: u64 = 14;
 
 #[test]

@@ -64,13 +64,13 @@ fn child() {
     let job = RestoreJob {
         snapshot: "latest".into(),
         target: dir.join("target"),
-        include: Vec::new(),
+        ..RestoreJob::default()
     };
     block_on(engine.restore(job, CancellationToken::new())).unwrap();
     engine.stop(Duration::from_secs(10)).unwrap();
 }
 
-fn spawn(dir: &Path) -> Child {
+pub fn spawn(dir: &Path) -> Child {
     Command::new(env::current_exe().unwrap())
         .args(["--exact", "interruption::child"])
         .env(CHILD, dir)

@@ -8,7 +8,10 @@
 )]
 
 mod damage;
+mod databases;
 mod interruption;
+#[path = "../support/log.rs"]
+mod log;
 #[path = "../scene/mounted.rs"]
 mod mounted;
 mod mounts;

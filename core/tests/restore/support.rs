@@ -94,6 +94,7 @@ impl Bench {
             snapshot: "latest".into(),
             target: self.path("target"),
             include: include.iter().map(PathBuf::from).collect(),
+            ..RestoreJob::default()
         }
     }
 
@@ -107,6 +108,7 @@ pub fn open(vault: &Path, state: &Path, unlock: Unlock) -> Engine {
         vault: Address::Local(vault.to_owned()),
         state_dir: state.to_owned(),
         unlock,
+        storage: Default::default(),
     })
     .unwrap()
 }

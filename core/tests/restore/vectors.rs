@@ -40,7 +40,7 @@ fn restore(name: &str, snapshot: &str, dir: &Path) {
     let job = RestoreJob {
         snapshot: snapshot.into(),
         target: dir.join("target"),
-        include: Vec::new(),
+        ..RestoreJob::default()
     };
     let report = block_on(engine.restore(job, Default::default())).unwrap();
     assert_eq!(report.warnings, []);

@@ -7,12 +7,14 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use lifeboat::{
     BackupJob, BackupReport, Databases, Engine, EngineOptions, Source, Unlock,
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
+    format::MasterKey,
     storage::{Address, LocalStorage},
 };
 use tempfile::TempDir;
@@ -22,23 +24,19 @@ pub const PASSWORD: &str = "correct horse";
 
 pub struct Scene {
     pub dir: TempDir,
+    /// Opens the vault without scrypt, as a phone does.
+    raw_key: [u8; 64],
 }
 
 impl Scene {
     pub fn new() -> Self {
-        let scene = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        fs::create_dir(scene.source()).unwrap();
-        let storage = LocalStorage::new(scene.vault());
-        wait(lifeboat::init(
-            &storage,
-            PASSWORD,
-            "test",
-            &SystemClock::default(),
-        ))
-        .unwrap();
-        scene
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("app")).unwrap();
+        let storage = LocalStorage::new(dir.path().join("vault"));
+        let clock = SystemClock::default();
+        let (_, key) = wait(lifeboat::init(&storage, PASSWORD, "test", &clock)).unwrap();
+        let raw_key = *key.to_raw();
+        Self { dir, raw_key }
     }
 
     pub fn source(&self) -> PathBuf {
@@ -60,14 +58,15 @@ impl Scene {
     }
 
     pub fn open(&self) -> Engine {
-        Engine::open(self.options()).unwrap()
+        Engine::open_with_clock(self.options(), Arc::new(Later::default())).unwrap()
     }
 
     pub fn options(&self) -> EngineOptions {
         EngineOptions {
             vault: Address::Local(self.vault()),
             state_dir: self.state(),
-            unlock: Unlock::Password(PASSWORD.to_owned().into()),
+            unlock: Unlock::MasterKey(MasterKey::from_raw(&self.raw_key).unwrap()),
+            storage: Default::default(),
         }
     }
 
@@ -101,6 +100,20 @@ impl Scene {
         });
         engine.stop(Duration::from_secs(10)).unwrap();
         listing
+    }
+}
+
+/// A clock that is ten seconds ahead of the file system's: what was just written counts as settled, however fast the test is.
+#[derive(Debug, Default)]
+struct Later(SystemClock);
+
+impl Clock for Later {
+    fn wall(&self) -> SystemTime {
+        self.0.wall() + Duration::from_secs(10)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
     }
 }
 

@@ -31,6 +31,7 @@ pub fn open(root: &Path, key: &MasterKey, state: &Path) -> lifeboat::Result<Engi
         vault: Address::Local(root.to_owned()),
         state_dir: state.to_owned(),
         unlock: Unlock::MasterKey(MasterKey::from_raw(&key.to_raw()).unwrap()),
+        storage: Default::default(),
     })
 }
 

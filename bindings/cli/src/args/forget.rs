@@ -21,6 +21,9 @@ pub(crate) struct ForgetArgs {
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+    /// Then prune, as `lifeboat prune` does without options
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) prune: bool,
     // The last: whatever follows a heading stands below it.
     #[command(flatten)]
     keep: KeepArgs,

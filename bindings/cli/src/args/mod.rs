@@ -1,15 +1,20 @@
 //! What can be typed. restic's names and letters, so that fingers and scripts that know it are at home.
 
 mod forget;
+mod prune;
+mod schedule;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use forget::ForgetArgs;
 use lifeboat::{
+    AcceptedDatabase,
     retention::{SnapshotFilter, TagList},
     storage::Address,
 };
+pub(crate) use prune::PruneArgs;
+pub(crate) use schedule::{ExplainArgs, SimulateArgs, StatusArgs};
 
 /// Backs folders and live SQLite databases up, end-to-end encrypted, into a repository that restic reads too.
 #[derive(Debug, Parser)]
@@ -23,7 +28,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// Where the repository is: a folder
+    /// Where the repository is: a folder, rest:https://host/name/ or s3:host/bucket/prefix
     #[arg(
         short = 'r',
         long,
@@ -41,6 +46,13 @@ pub(crate) struct Common {
     /// each vault, below ~/.local/state/lifeboat]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+    /// The certificates of the only authorities that may vouch for the vault, as PEM [default: those that
+    /// this system trusts]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// How the vault is reached, such as `s3.bucket-lookup=dns`; may be given several times
+    #[arg(short = 'o', long = "option", global = true, value_name = "KEY=VALUE")]
+    pub(crate) options: Vec<String>,
     /// For programs: JSON on standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -65,6 +77,12 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Bring a snapshot's files back
     Restore(RestoreArgs),
+    /// Put in place what a restore has only staged, and keep what was there
+    Apply(ApplyArgs),
+    /// Give up what an applied restore has replaced
+    Confirm(StagedArgs),
+    /// Put back what an applied restore has replaced, or give up one that is only staged
+    Rollback(StagedArgs),
     /// Look whether everything can be restored
     Check {
         /// Also read every stored byte, and open it
@@ -73,6 +91,8 @@ pub(crate) enum Command {
     },
     /// Forget snapshots, those that are named or by a policy
     Forget(ForgetArgs),
+    /// Give back the room of what no snapshot needs
+    Prune(PruneArgs),
     /// List, add and remove passwords
     #[command(subcommand)]
     Key(KeyCommand),
@@ -82,6 +102,12 @@ pub(crate) enum Command {
         #[arg(long)]
         remove_all: bool,
     },
+    /// Say in a few lines how the backup is. Opens no vault
+    Status(StatusArgs),
+    /// Say what is due, what is in the way and since when, and how the last windows ended. Opens no vault
+    Explain(ExplainArgs),
+    /// Play a phone's life, or a fleet's, under a policy: how fresh, how much, and why not
+    Simulate(SimulateArgs),
     /// Show it all in a few seconds: back a small app's data up while it is being written, lose it, bring it
     /// back
     Demo(DemoArgs),
@@ -110,6 +136,25 @@ pub(crate) struct BackupArgs {
     /// Read databases as if they were files like any other. Only for those that nothing has open
     #[arg(long)]
     pub(crate) no_databases: bool,
+    /// Work for so long only, and say what is left: the same command goes on from there. Exit code 20 where
+    /// there is more to do, 21 where something else must change first
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) window: Option<Duration>,
+    /// With --window: send and fetch no more than this
+    #[arg(long, value_name = "BYTES", requires = "window")]
+    pub(crate) limit_bytes: Option<u64>,
+    /// With --window: take no lock, since nobody else deletes from this vault
+    #[arg(long, requires = "window")]
+    pub(crate) no_lock: bool,
+}
+
+/// More than a moment, and within what a clock can count.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("give more than nothing".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -134,6 +179,55 @@ pub(crate) struct RestoreArgs {
     /// Only this path of the snapshot, and what is below it
     #[arg(short, long, value_name = "PATH")]
     pub(crate) include: Vec<PathBuf>,
+    /// What to make of a database and the log of what changed in it: one file, or both as they are stored
+    #[arg(long, value_enum, default_value_t = DatabaseFilesArg::Folded)]
+    pub(crate) database_files: DatabaseFilesArg,
+    /// Change nothing in the target: stage everything in it, for `lifeboat apply`
+    #[arg(long)]
+    pub(crate) stage_only: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DatabaseFilesArg {
+    Folded,
+    Both,
+}
+
+/// A folder that something is staged in.
+#[derive(Debug, Args)]
+pub(crate) struct StagedArgs {
+    /// The folder that was restored into
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) target: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    #[command(flatten)]
+    pub(crate) staged: StagedArgs,
+    /// The newest schema (`PRAGMA user_version`) of a database that is accepted, and its `PRAGMA
+    /// application_id` if that matters; may be given several times
+    #[arg(long, value_name = "PATH=VERSION[:ID]", value_parser = accepted)]
+    pub(crate) accept: Vec<AcceptedDatabase>,
+}
+
+/// What is accepted of one database. The path may hold anything: the last equals sign counts.
+fn accepted(text: &str) -> Result<AcceptedDatabase, String> {
+    let wanted = "give a path, an equals sign and a number, such as /data/app.db=7 or /data/app.db=7:1234";
+    let (path, rule) = text
+        .rsplit_once('=')
+        .filter(|(path, _)| !path.is_empty())
+        .ok_or(wanted)?;
+    let (version, id) = match rule.split_once(':') {
+        Some((version, id)) => (version, Some(id)),
+        None => (rule, None),
+    };
+    let number = |text: &str| text.parse().map_err(|_| wanted.to_owned());
+    Ok(AcceptedDatabase {
+        path: path.into(),
+        user_version_max: number(version)?,
+        application_id: id.map(number).transpose()?,
+    })
 }
 
 #[derive(Debug, Subcommand)]
@@ -209,6 +303,17 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_accepted_of_a_database_is_a_path_and_numbers() {
+        let of =
+            |text| accepted(text).map(|found| (found.path, found.user_version_max, found.application_id));
+        assert_eq!(of("/a=b.db=7"), Ok(("/a=b.db".into(), 7, None)));
+        assert_eq!(of("a.db=-1:1234"), Ok(("a.db".into(), -1, Some(1234))));
+        for wrong in ["a.db", "=7", "a.db=", "a.db=x", "a.db=7:", "a.db=99999999999"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

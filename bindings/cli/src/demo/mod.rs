@@ -135,6 +135,7 @@ async fn open(place: &Place, phone: &str, unlock: Unlock) -> Result<Engine> {
         vault: storage::Address::Local(place.vault()),
         state_dir: place.state(phone),
         unlock,
+        storage: storage::StorageOptions::default(),
     };
     let opened = spawn_blocking(|| Engine::open(options)).await;
     Ok(opened.map_err(|error| Failure::here(format!("a defect: {error}")))??)
@@ -169,7 +170,7 @@ async fn restore(engine: &Engine, target: &Path, app: &App, before: &Files) -> R
     let job = RestoreJob {
         snapshot: "latest".into(),
         target: target.to_owned(),
-        include: Vec::new(),
+        ..RestoreJob::default()
     };
     let report = engine.restore(job, CancellationToken::new()).await?;
     let took = started.elapsed();

@@ -9,6 +9,7 @@ use std::{
 use lifeboat::{BackupJob, BackupReport, DatabaseAccess, Databases, Source};
 use serde_json::json;
 
+use super::{journal, window};
 use crate::{
     args::BackupArgs,
     exit::{Code, Result},
@@ -38,13 +39,31 @@ pub(super) async fn run(session: Session<'_>, args: BackupArgs) -> Result<Code> 
     let Session {
         engine, stop, out, ..
     } = session;
-    let report = progress::watch(engine, out, Told::Events, engine.backup(job, stop.clone())).await??;
-    warn(&report, out)?;
+    journal::backup_begins(engine, &job.host).await?;
+    if let Some(deadline) = args.window {
+        let terms = window::Terms {
+            deadline,
+            limit_bytes: args.limit_bytes,
+            no_lock: args.no_lock,
+        };
+        let outcome = engine.run_window(job, terms.budget(stop.clone()));
+        let outcome = progress::watch(engine, out, Told::Events, outcome).await?;
+        journal::window_ended(engine, &outcome).await?;
+        return window::tell(outcome, started, out);
+    }
+    let ended = progress::watch(engine, out, Told::Events, engine.backup(job, stop.clone())).await?;
+    journal::backup_ended(engine, &ended).await?;
+    done(&ended?, started, out)
+}
+
+/// Says what a backup did.
+pub(super) fn done(report: &BackupReport, started: Instant, out: &mut Output) -> Result<Code> {
+    warn(report, out)?;
     let took = started.elapsed();
     if out.is_json() {
-        out.document(&summary(&report, took.as_secs_f64()))?;
+        out.document(&summary(report, took.as_secs_f64()))?;
     } else {
-        print(&report, Span(took), out)?;
+        print(report, Span(took), out)?;
     }
     Ok(if report.unreadable_total > 0 {
         Code::Incomplete
@@ -108,6 +127,10 @@ fn warn(report: &BackupReport, out: &mut Output) -> Result<()> {
     for path in &report.changing {
         let text = "it changed each time it was read: the snapshot may have parts of several states of it";
         out.warn("archival", &path.to_string_lossy(), text)?;
+    }
+    for (path, oddity) in &report.odd_databases {
+        let text = format!("{oddity}; it is in the snapshot as it is");
+        out.warn("archival", &path.to_string_lossy(), &text)?;
     }
     Ok(())
 }

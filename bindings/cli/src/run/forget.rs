@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use lifeboat::{
-    ForgetReport,
+    ForgetReport, PruneJob,
     format::{Snapshot, SnapshotId},
     retention::{Decision, GroupKey},
 };
 use serde_json::{Value, json};
 
-use super::snapshots::cells;
+use super::{prune, snapshots::cells};
 use crate::{
     args::ForgetArgs,
     exit::{Code, Result},
@@ -29,7 +29,7 @@ pub(super) async fn run(session: Session<'_>, args: &ForgetArgs) -> Result<Code>
         .into_iter()
         .collect();
     let report = session.ask(session.engine.forget(args.job())).await?;
-    let out = session.out;
+    let out = &mut *session.out;
     if out.is_json() {
         let groups: Vec<Value> = report
             .groups
@@ -39,6 +39,15 @@ pub(super) async fn run(session: Session<'_>, args: &ForgetArgs) -> Result<Code>
         out.document(&groups)?;
     } else {
         print(&report, &known, args.dry_run, out)?;
+    }
+    if args.prune {
+        if !out.is_json() {
+            out.line("")?;
+        }
+        return prune::run(session, PruneJob::default(), false).await;
+    }
+    if !out.is_json() && !report.removed.is_empty() && !args.dry_run {
+        out.line("What only they used stays in the vault until `lifeboat prune` gives the room back.")?;
     }
     Ok(Code::Success)
 }
@@ -98,9 +107,6 @@ fn print(report: &ForgetReport, known: &Known, dry_run: bool, out: &mut Output) 
         }
     }
     out.line(format_args!("{number} forgotten"))?;
-    if !report.removed.is_empty() {
-        out.line("What only they used stays in the vault until `restic prune` gives the room back.")?;
-    }
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! `init`: a new repository. It needs no engine, hence no folder for one.
 
+use std::sync::Arc;
+
 use lifeboat::{clock::SystemClock, storage};
 use serde_json::json;
 
@@ -8,13 +10,15 @@ use crate::{
     exit::{Code, Result},
     output::Output,
     password,
-    session::{host, interruptible, vault},
+    session::{host, interruptible},
+    vault,
 };
 
 pub(super) fn run(common: &Common, given_host: Option<String>, out: &mut Output) -> Result<Code> {
-    let address = vault(common)?;
+    let address = vault::address(common)?;
     let file = common.password_file.clone();
-    let storage = storage::open(&address)?;
+    let options = vault::options(common, &address)?;
+    let storage = storage::open_with(&address, &options, Arc::new(SystemClock::default()))?;
     let host = host(given_host.as_ref());
     let id = interruptible(async |signals| {
         let read = move || password::read(password::FIRST, file.as_deref());

@@ -10,8 +10,11 @@ use crate::{
     exit::{Code, Failure, Result},
     json,
     session::Session,
-    text::{local_time, visible},
+    text::{Size, local_time, visible},
 };
+
+/// A log without changes is its header.
+const EMPTY_LOG_BYTES: u64 = 32;
 
 pub(super) async fn run(session: Session<'_>, args: LsArgs) -> Result<Code> {
     let snapshots = session.ask(session.engine.snapshots()).await?;
@@ -52,6 +55,15 @@ fn heading(id: &SnapshotId, snapshot: &Snapshot) -> String {
     )
 }
 
+/// What stands behind the path of a database: the size is that of its base.
+fn database(entry: &Entry) -> String {
+    match &entry.log {
+        None => String::new(),
+        Some(log) if log.size <= EMPTY_LOG_BYTES => " (database)".into(),
+        Some(log) => format!(" (database, and {} of changes)", Size(log.size)),
+    }
+}
+
 fn long(entry: &Entry) -> String {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
     let node = &entry.node;
@@ -68,5 +80,5 @@ fn long(entry: &Entry) -> String {
         line += " -> ";
         line += &visible(OsStr::from_bytes(&node.link_target).as_ref());
     }
-    line
+    line + &database(entry)
 }

@@ -1,14 +1,21 @@
 //! From a command line to an exit code. One file for each command.
 
+mod apply;
 mod backup;
 mod check;
+mod explain;
 mod forget;
 mod init;
+mod journal;
 mod key;
 mod ls;
+mod prune;
 mod restore;
+mod simulate;
 mod snapshots;
+mod status;
 mod unlock;
+mod window;
 
 use clap::Parser;
 
@@ -51,14 +58,24 @@ fn command(cli: Cli, out: &mut Output) -> Result<Code> {
         Command::Ls(args) => with_engine(common, out, async |session| ls::run(session, args).await),
         Command::Restore(args) => with_engine(common, out, async |session| restore::run(session, args).await)
             .map_err(Failure::that_goes_on),
+        Command::Apply(args) => apply::run(&args, out),
+        Command::Confirm(args) => apply::confirm(&args.target, out),
+        Command::Rollback(args) => apply::roll_back(&args.target, out),
         Command::Check { read_data } => {
             with_engine(common, out, async |session| check::run(session, read_data).await)
         }
         Command::Forget(args) => with_engine(common, out, async |session| forget::run(session, &args).await),
+        Command::Prune(args) => with_engine(common, out, async |session| {
+            prune::run(session, args.job(), args.plan).await
+        })
+        .map_err(Failure::that_goes_on),
         Command::Key(args) => with_engine(common, out, async |session| key::run(session, args).await),
         Command::Unlock { remove_all } => with_engine(common, out, async |session| {
             unlock::run(session, remove_all).await
         }),
+        Command::Status(args) => status::run(common, &args, out),
+        Command::Explain(args) => explain::run(common, &args, out),
+        Command::Simulate(args) => simulate::run(&args, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::DemoWriter { database } => demo::writer::run(&database, out),
     }

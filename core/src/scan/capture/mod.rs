@@ -108,6 +108,15 @@ struct Compared {
     plan: Plan,
 }
 
+/// How a look at all databases of a group ended.
+enum Attempt {
+    Staged(Vec<Staged>),
+    /// A base is to be stored first.
+    NeedsBase,
+    /// A writer was let through.
+    Yielded,
+}
+
 /// Frames that wait to be sealed.
 struct Staged {
     path: PathBuf,
@@ -132,32 +141,51 @@ impl Walker {
         }
         let mut yields = 0;
         let staged = loop {
-            for work in &mut works {
-                if work.base.is_none() {
-                    work.base = Some(self.store_base(context, work)?);
-                }
-            }
-            let requests: Vec<_> = works.iter().map(|work| work.subject.request()).collect();
-            let held = views(&requests, &self.context.cancel).map_err(Failed::from)?;
             let may_yield = yields < limits::DATABASE_YIELDS_MAX;
-            let Some(compared) = self.compare_all(context, &mut works, &held, may_yield)? else {
-                yields += 1;
-                continue;
-            };
-            if works.iter().any(|work| work.base.is_none()) {
-                continue;
+            match self.attempt(context, &mut works, may_yield) {
+                Ok(Attempt::Staged(staged)) => break staged,
+                Ok(Attempt::NeedsBase) => {}
+                Ok(Attempt::Yielded) => yields += 1,
+                // Waiting for it had its own bound; this is for what happened while it was read.
+                Err(Failed::Busy(_)) if may_yield => yields += 1,
+                Err(Failed::Busy(error)) => return Err(Failed::Read(error)),
+                Err(failed) => return Err(failed),
             }
-            let mut staged = Vec::with_capacity(works.len());
-            for ((work, view), compared) in works.iter().zip(&held).zip(&compared) {
-                staged.push(self.stage(context, work, view, compared)?);
-            }
-            break staged;
         };
         let mut captured = Vec::with_capacity(works.len());
         for (work, staged) in works.into_iter().zip(staged) {
             captured.push(self.seal_log(work, staged)?);
         }
         Ok(captured)
+    }
+
+    /// Holds all databases still and compares them with what is stored.
+    fn attempt(
+        &mut self,
+        context: &CaptureContext,
+        works: &mut [Work],
+        may_yield: bool,
+    ) -> Result<Attempt, Failed> {
+        for work in works.iter_mut() {
+            if work.base.is_none() {
+                work.base = Some(self.store_base(context, work)?);
+            }
+        }
+        let requests: Vec<_> = works.iter().map(|work| work.subject.request()).collect();
+        // Waiting for writers is done by `views`, and bounded there.
+        let held =
+            views(&requests, &self.context.cancel).map_err(|failed| Failed::from(failed).for_good())?;
+        let Some(compared) = self.compare_all(context, works, &held, may_yield)? else {
+            return Ok(Attempt::Yielded);
+        };
+        if works.iter().any(|work| work.base.is_none()) {
+            return Ok(Attempt::NeedsBase);
+        }
+        let mut staged = Vec::with_capacity(works.len());
+        for ((work, view), compared) in works.iter().zip(&held).zip(&compared) {
+            staged.push(self.stage(context, work, view, compared)?);
+        }
+        Ok(Attempt::Staged(staged))
     }
 
     fn begin(&mut self, subject: Subject) -> Result<Work, Failed> {

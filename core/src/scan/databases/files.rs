@@ -2,15 +2,13 @@
 
 use std::{
     ffi::{CStr, OsStr},
-    fs::File,
     io,
-    os::{
-        fd::BorrowedFd,
-        unix::{ffi::OsStrExt, fs::FileExt},
-    },
+    os::{fd::BorrowedFd, unix::ffi::OsStrExt},
     path::Path,
     sync::Arc,
 };
+
+use rustix::fs::CWD;
 
 use super::super::Metadata;
 use crate::sqlite::{
@@ -42,7 +40,7 @@ pub(super) fn look(
     }
     Ok(match descriptors::look(dir, name)? {
         Looked::Database(file) => Some(file),
-        Looked::Other(_) => None,
+        Looked::Other => None,
     })
 }
 
@@ -101,9 +99,9 @@ pub(super) fn fingerprint(file: &DatabaseFile, path: &Path) -> Vec<u8> {
     let mut log = path.as_os_str().to_owned();
     log.push(OsStr::from_bytes(LOG_SUFFIX));
     // Logs carry no locks: they may be opened and closed.
-    if let Ok(log) = File::open(Path::new(&log)) {
+    if let Ok(Some(log)) = descriptors::open_unlocked(CWD, &log) {
         let mut head = [0; WAL_HEADER_BYTES];
-        let read = log.read_at(&mut head, 0).unwrap_or(0);
+        let read = descriptors::read_full_at(&log, &mut head, 0).unwrap_or(0);
         bytes.extend_from_slice(&head[..read]);
     }
     bytes

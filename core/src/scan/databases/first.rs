@@ -146,7 +146,7 @@ impl Walker {
                         .insert(path, Ok(Ready::Captured { captured, seen }));
                 }
             }
-            Err(Failed::Read(error)) => {
+            Err(Failed::Read(error) | Failed::Busy(error)) => {
                 self.emit(Step::Restart)?;
                 for (path, _) in seen {
                     let same = io::Error::new(error.kind(), error.to_string());

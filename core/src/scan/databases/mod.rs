@@ -216,7 +216,7 @@ impl Walker {
                 .next()
                 .map(|captured| Ready::Captured { captured, seen })
                 .ok_or_else(|| io::Error::other("nothing was captured")),
-            Err(Failed::Read(error)) => {
+            Err(Failed::Read(error) | Failed::Busy(error)) => {
                 self.emit(Step::Restart)?;
                 Err(error)
             }
@@ -240,7 +240,7 @@ impl Walker {
                 end: ReadEnd::Racy,
                 is_new: entry.row.is_none(),
             }),
-            Err(Failed::Read(error)) => {
+            Err(Failed::Read(error) | Failed::Busy(error)) => {
                 self.emit(Step::Restart)?;
                 self.unreadable(entry.name.to_vec(), &path, error)
             }

@@ -68,7 +68,7 @@ fn a_journal_that_waits_is_laid_over_what_is_read() {
                     |oddity: &Oddity| matches!(oddity, Oddity::JournalRolledBack { pages } if *pages > 1);
                 assert!(oddities.iter().any(rolled_back), "{context}: {oddities:?}");
                 assert!(!oddities.contains(&Oddity::JournalDamaged), "{context}");
-                assert!(crashed.view("app.db").stamp().is_rolled_back);
+                assert!(crashed.view("app.db").is_rolled_back());
                 app.execute_batch("ROLLBACK").unwrap();
                 assert_eq!(dump(&app), before);
                 // What the next transaction finds of the journal is no longer one that waits.
@@ -141,7 +141,7 @@ fn a_journal_whose_super_journal_is_gone_is_committed_already() {
         }
         let before = files(crashed.dir.path());
         let view = crashed.view("a.db");
-        assert_eq!(view.stamp().is_rolled_back, is_there);
+        assert_eq!(view.is_rolled_back(), is_there);
         let pages = pages_of(&view);
         drop(view);
         assert_eq!(files(crashed.dir.path()), before);
@@ -229,8 +229,9 @@ fn a_log_that_a_crash_left_is_read_to_its_last_commit() {
         // The app sees only what is committed, whatever the log holds.
         let reader = live.app("app.db");
         assert_eq!(dump_of_pages(&pages_of(&live.view("app.db"))), dump(&reader));
-        app.execute_batch("ROLLBACK; PRAGMA wal_checkpoint(full); INSERT INTO t (x) VALUES ('new')")
-            .unwrap();
+        app.execute_batch("ROLLBACK").unwrap();
+        checkpoint(&app, "full");
+        app.execute_batch("INSERT INTO t (x) VALUES ('new')").unwrap();
         crash_now();
         assert_eq!(assert_seen_as_sqlite_does(&crashed, "app.db", "begun anew"), []);
     }
@@ -240,10 +241,9 @@ fn a_log_that_a_crash_left_is_read_to_its_last_commit() {
 fn a_damaged_log_is_read_as_sqlite_reads_it_and_reported() {
     let (live, crashed) = (Scene::new(), Scene::new());
     let app = live.app("app.db");
-    app.execute_batch(&format!(
-        "PRAGMA journal_mode=wal; {FILL} PRAGMA wal_checkpoint(truncate)"
-    ))
-    .unwrap();
+    app.execute_batch(&format!("PRAGMA journal_mode=wal; {FILL}"))
+        .unwrap();
+    checkpoint(&app, "truncate");
     for n in 0..4 {
         app.execute_batch(&format!("UPDATE t SET x = '{n}' WHERE id % 90 = {n}"))
             .unwrap();

@@ -136,6 +136,12 @@ pub(super) fn ask<T: rusqlite::types::FromSql>(db: &Connection, sql: &str) -> T 
     db.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
+/// Folds the log in, and sees that it worked: as a statement among others it fails in silence.
+pub(super) fn checkpoint(db: &Connection, mode: &str) {
+    let busy: i64 = ask(db, &format!("PRAGMA wal_checkpoint({mode})"));
+    assert_eq!(busy, 0);
+}
+
 /// What a database of these pages says, having passed SQLite's own check.
 pub(super) fn dump_of_pages(pages: &[u8]) -> String {
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,251 @@
+//! A long life in windows: random lengths and allowances, kills, stops, freezes, a stock prune in the middle, and an app that writes. Whatever comes:
+//! it converges, what is in the vault is whole, and hardly a byte is sent twice.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::{
+    Forest, Rng, Scene, assert_same, compare,
+    lifeboat_cli::exit,
+    process::{Finished, Running},
+    scene::{HOST, restored, utf8},
+    tree_gen::Mutation,
+    vault::{self, Stored},
+};
+
+/// New data for each run: several windows' worth.
+const FRESH_FILES: u64 = 12;
+const FRESH_BYTES: usize = 700_000;
+/// A run that needs more windows than that does not converge.
+const WINDOWS_MAX: u64 = 300;
+/// What a pack adds to the blobs in it: an entry of at most 41 bytes each, and the seal of the header.
+const PACK_ENTRY_BYTES: u64 = 41;
+const PACK_SEAL_BYTES: u64 = 36;
+/// What trees and small files of a changed source may take that no snapshot needs.
+const CHANGED_BYTES: u64 = 1 << 20;
+
+/// What befell the windows.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub windows: u64,
+    pub kills: u64,
+    pub stops: u64,
+    pub freezes: u64,
+    pub prunes: u64,
+    pub writes: u64,
+}
+
+/// What happens to a window.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    LeftAlone,
+    Killed,
+    Stopped,
+    Frozen { prune: bool },
+    AppWrites,
+}
+
+impl Fate {
+    fn some(rng: &mut Rng) -> Self {
+        match rng.below(10) {
+            0..=2 => Self::LeftAlone,
+            3 | 4 => Self::Killed,
+            5 | 6 => Self::Stopped,
+            7 => Self::Frozen { prune: false },
+            8 => Self::Frozen { prune: true },
+            _ => Self::AppWrites,
+        }
+    }
+}
+
+struct Soak {
+    scene: Scene,
+    rng: Rng,
+    tally: Tally,
+    /// What kills and changed minds explain of the bytes that no snapshot needs.
+    excess_max: u64,
+}
+
+/// Runs so many backups to their ends, each through as many windows as it takes.
+pub fn soak(seed: u64, backups: u64) -> Tally {
+    let mut soak = Soak {
+        scene: Scene::new(),
+        rng: Rng::new(seed),
+        tally: Tally::default(),
+        excess_max: 0,
+    };
+    Forest::small(soak.rng.number()).plant(&soak.scene.source());
+    soak.scene.lifeboat().init();
+    for backup in 0..backups {
+        println!("backup {backup}");
+        soak.grow();
+        soak.back_up();
+        soak.verify();
+    }
+    println!("{:?}", soak.tally);
+    soak.tally
+}
+
+impl Soak {
+    fn back_up(&mut self) {
+        for _ in 0..WINDOWS_MAX {
+            self.tally.windows += 1;
+            let fate = Fate::some(&mut self.rng);
+            let before = vault::packs(&self.scene.vault());
+            let finished = self.window(fate);
+            let after = vault::packs(&self.scene.vault());
+            let is_pruned = matches!(fate, Fate::Frozen { prune: true });
+            if !is_pruned {
+                assert_untouched(&before, &after, &finished);
+            }
+            if finished.was_killed() {
+                self.tally.kills += 1;
+                self.excess_max += largest_new_pack(&before, &after);
+                continue;
+            }
+            let locks = vault::locks(&self.scene.vault());
+            assert!(locks.is_empty(), "a lock is left\n{finished}");
+            match finished.status.code() {
+                Some(0) => return,
+                Some(exit::MORE_TO_DO | exit::WAITING | exit::INTERRUPTED) => {}
+                // A prune that was at work.
+                Some(exit::LOCKED) if is_pruned => {}
+                _ => panic!("{fate:?}\n{finished}"),
+            }
+        }
+        panic!("no end after {WINDOWS_MAX} windows");
+    }
+
+    fn window(&mut self, fate: Fate) -> Finished {
+        let seconds = self.rng.within(1..=60).to_string();
+        let limit = match self.rng.below(4) {
+            0 => self.rng.within(20_000..=600_000),
+            1 => u64::MAX >> 1,
+            _ => self.rng.within(700_000..=6_000_000),
+        }
+        .to_string();
+        println!("window of {seconds} s and {limit} bytes: {fate:?}");
+        let source = self.scene.source();
+        let args = [
+            "--json",
+            "backup",
+            "--host",
+            HOST,
+            "--window",
+            &seconds,
+            "--limit-bytes",
+            &limit,
+            "--",
+        ];
+        let running = self
+            .scene
+            .lifeboat()
+            .start([&args[..], &[utf8(&source)]].concat());
+        let moment = Duration::from_millis(self.rng.below(600));
+        match fate {
+            Fate::LeftAlone => running.wait(),
+            Fate::Killed => running.kill_after(moment),
+            Fate::Stopped => {
+                self.tally.stops += 1;
+                signal_after(running, moment, Signal::TERM).wait()
+            }
+            Fate::Frozen { prune } => {
+                self.tally.freezes += 1;
+                let frozen = signal_after(running, moment, Signal::STOP);
+                if prune {
+                    self.prune();
+                }
+                frozen.signal(Signal::CONT);
+                frozen.wait()
+            }
+            Fate::AppWrites => {
+                self.tally.writes += 1;
+                let steps = Mutation {
+                    seed: self.rng.number(),
+                    steps: 3,
+                    removals: true,
+                };
+                steps.apply(&source);
+                self.excess_max += CHANGED_BYTES;
+                running.wait()
+            }
+        }
+    }
+
+    /// As somebody at a desktop might, who takes the frozen phone's lock for a stale one.
+    fn prune(&mut self) {
+        self.tally.prunes += 1;
+        let restic = self.scene.restic();
+        restic.run(["unlock", "--remove-all"]).ok();
+        restic.run(["prune", "--max-unused", "0"]).ok();
+        self.excess_max += CHANGED_BYTES;
+    }
+
+    /// The last word is restic's: clean, the source comes back, and hardly a blob is stored that nobody needs.
+    fn verify(&mut self) {
+        let restic = self.scene.restic();
+        restic.check_read_data();
+        // What was written while the last window walked is in the next snapshot.
+        self.scene.lifeboat().backup(&self.scene.source());
+        let target = self.scene.path("restored");
+        restic.restore("latest", &target);
+        let back = restored(&target, &self.scene.source());
+        assert_same(&self.scene.source(), &back, &compare::Options::default());
+        fs::remove_dir_all(&target).unwrap();
+
+        let packs = vault::packs(&self.scene.vault());
+        let stats = restic.stats("raw-data");
+        let blobs = stats["total_blob_count"].as_u64().unwrap();
+        let needed = stats["total_size"].as_u64().unwrap()
+            + blobs * PACK_ENTRY_BYTES
+            + packs.len() as u64 * PACK_SEAL_BYTES;
+        let stored = vault::bytes(&packs);
+        let excess = stored.saturating_sub(needed);
+        println!(
+            "{stored} bytes stored, {needed} needed, {excess} too many of at most {}",
+            self.excess_max
+        );
+        assert!(excess <= self.excess_max, "{excess} bytes too many");
+    }
+
+    fn grow(&mut self) {
+        let source = self.scene.source();
+        let fresh = source.join("fresh");
+        let _ = fs::remove_dir_all(&fresh);
+        fs::create_dir(&fresh).unwrap();
+        for number in 0..FRESH_FILES {
+            fs::write(fresh.join(number.to_string()), self.rng.bytes(FRESH_BYTES)).unwrap();
+        }
+    }
+}
+
+/// Every pack that was there is there, and at most one was written again: the one whose arrival the run did not live to note.
+pub fn assert_untouched(before: &BTreeMap<String, Stored>, after: &BTreeMap<String, Stored>, run: &Finished) {
+    let lost: Vec<&String> = before.keys().filter(|name| !after.contains_key(*name)).collect();
+    assert!(lost.is_empty(), "packs gone: {lost:?}\n{run}");
+    let again = before
+        .iter()
+        .filter(|(name, pack)| after[*name] != **pack)
+        .count();
+    assert!(again <= 1, "{again} packs written again\n{run}");
+}
+
+fn largest_new_pack(before: &BTreeMap<String, Stored>, after: &BTreeMap<String, Stored>) -> u64 {
+    let new = after.iter().filter(|(name, _)| !before.contains_key(*name));
+    new.map(|(_, pack)| pack.size).max().unwrap_or(0)
+}
+
+/// Sends a signal once `moment` has passed since now, if the program has not ended by itself before.
+pub fn signal_after(mut running: Running, moment: Duration, signal: Signal) -> Running {
+    let started = std::time::Instant::now();
+    if running.reaches(|| started.elapsed() >= moment) {
+        running.signal(signal);
+    }
+    running
+}
+
+/// The folders of a vault, for a look from outside.
+pub fn count(vault: &Path, kind: &str) -> usize {
+    vault::files(vault, kind).len()
+}
