@@ -14,7 +14,7 @@ use std::{
 use lifeboat::{
     BackupJob, BackupReport, Databases, Engine, EngineOptions, Event, Source, Unlock,
     clock::SystemClock,
-    storage::{Address, LocalStorage},
+    storage::{Address, LocalStorage, StorageOptions},
 };
 use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
@@ -115,7 +115,7 @@ fn open(vault: &str, state: &str, password: &str) -> Result<Handle, String> {
         vault: Address::Local(vault),
         state_dir: state.into(),
         unlock: Unlock::Password(password.to_owned().into()),
-        storage: Default::default(),
+        storage: StorageOptions::default(),
     };
     Ok(Handle {
         engine: Engine::open(options).map_err(|error| error.to_string())?,
