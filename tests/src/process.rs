@@ -98,8 +98,12 @@ impl Running {
         self.end()
     }
 
+    /// Nothing happens where the program has ended by itself.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("signal our own child");
+        match kill_process(Pid::from_child(&self.child), signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => panic!("signal our own child: {error}"),
+        }
     }
 
     /// The exit status if the program ended; none if `stop` held first or the time was over.
