@@ -56,8 +56,6 @@ pub struct Engine {
     catalog_thread: CatalogThread,
     /// Cancels everything when the engine is dropped.
     cancel: DropGuard,
-    /// Locked while the engine lives; the operating system lets go of it whatever happens to the process.
-    _state_lock: File,
 }
 
 /// What jobs work with.
@@ -113,7 +111,7 @@ impl Engine {
         let gate = Arc::new(Gate::new(storage, clock.clone()));
         let opening = repository::open(gate.clone(), unlock, cpu, clock);
         let repository = block_on(host.run(opening))?;
-        let (catalog, catalog_thread, is_new) = Catalog::start(&state_dir.join("catalog.db"))?;
+        let (catalog, catalog_thread, is_new) = Catalog::start(&state_dir.join("catalog.db"), state_lock)?;
         let spool = Spool::open(state_dir.join("spool"))?;
         let database_staging = state_dir.join("databases");
         // What a process left that was killed; where there is nothing, there is nothing to do.
@@ -148,7 +146,6 @@ impl Engine {
             cpu_threads,
             catalog_thread,
             cancel: cancel.drop_guard(),
-            _state_lock: state_lock,
         })
     }
 
@@ -343,7 +340,6 @@ impl Engine {
             cpu_threads,
             catalog_thread,
             cancel,
-            _state_lock,
         } = self;
         drop(cancel);
         shared.catalog.interrupt();
@@ -462,7 +458,7 @@ async fn wire(wiring: Wiring) -> Result<(Handles, WindowParts)> {
     Ok((handles, window))
 }
 
-/// Takes the state folder for this engine alone.
+/// Takes the state folder for this engine alone. The operating system lets go of it whatever happens to the process.
 fn lock_state(dir: &PathBuf) -> Result<File> {
     fs::create_dir_all(dir).map_err(|error| Error::io(Place::State, "creating", dir, error))?;
     let path = dir.join("lock");

@@ -4,16 +4,21 @@ mod scene;
 
 use std::{
     fs,
+    future::{Future, poll_fn},
     path::Path,
+    pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
+        mpsc,
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    task::Poll,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use lifeboat::{
-    Engine, Event, Kind, Place,
+    DatabaseAccess, DatabaseSource, Engine, Event, HostError, Kind, Place, Quiesce, Quiesced,
     clock::{Clock, SystemClock},
     format::SnapshotId,
 };
@@ -233,4 +238,59 @@ fn a_pack_that_is_gone_does_not_matter_where_another_holds_the_same() {
     wait(engine.restore(job, CancellationToken::new())).unwrap();
     engine.stop(STOP).unwrap();
     assert_eq!(fs::read(target.join("app/photo")).unwrap(), noise(1, 3 << 20));
+}
+
+/// An app that takes its time to hold its database still: nothing in the engine can end that.
+#[derive(Debug)]
+struct Slow {
+    asked: mpsc::SyncSender<()>,
+    /// Until this is told something.
+    answer: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Quiesce for Slow {
+    fn begin(&self, _: &Path) -> Result<Quiesced, HostError> {
+        self.asked.send(()).unwrap();
+        self.answer.lock().unwrap().recv().unwrap();
+        Ok(Quiesced::default())
+    }
+
+    fn end(&self, _: &Path) {}
+}
+
+#[test]
+fn a_job_that_does_not_end_keeps_the_state_folder_until_it_has() {
+    let scene = Scene::new();
+    let path = scene.source().join("notes.db");
+    fs::write(&path, noise(8192, 1)).unwrap();
+    let (asked_tx, asked) = mpsc::sync_channel(1);
+    let (answer, answer_rx) = mpsc::sync_channel(1);
+    let slow = Slow {
+        asked: asked_tx,
+        answer: Mutex::new(answer_rx),
+    };
+    let mut job = scene.job();
+    job.databases.declared.push(DatabaseSource {
+        path,
+        access: DatabaseAccess::Quiesced(Arc::new(slow)),
+        group: None,
+    });
+    let engine = scene.open();
+    wait(async {
+        let mut backup = pin!(engine.backup(job, CancellationToken::new()));
+        // Begun by the first poll; it goes on when nobody waits for it any more.
+        poll_fn(|context| Poll::Ready(backup.as_mut().poll(context).is_ready())).await
+    });
+    asked.recv().unwrap();
+    let stopped = engine.stop(Duration::from_millis(50));
+    assert_eq!(stopped.unwrap_err().kind(), Kind::Busy);
+    let second = Engine::open(scene.options()).err().unwrap();
+    assert_eq!(second.kind(), Kind::Busy, "{second}");
+    answer.send(()).unwrap();
+    let deadline = Instant::now() + STOP;
+    while let Err(error) = Engine::open(scene.options()) {
+        assert_eq!(error.kind(), Kind::Busy, "{error}");
+        assert!(Instant::now() < deadline, "{error}");
+        thread::yield_now();
+    }
 }

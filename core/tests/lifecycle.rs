@@ -2,7 +2,10 @@
 
 mod scene;
 
-use std::{fs, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use lifeboat::{Engine, EngineOptions, Unlock};
 use scene::Scene;
@@ -26,5 +29,10 @@ fn engines_start_and_stop_many_times_and_leave_no_thread_behind() {
         };
         Engine::open(options).unwrap().stop(STOP).unwrap();
     }
-    assert_eq!(threads(), before);
+    // A thread that was joined can be listed for a moment longer, and one of the scene's may have been before.
+    let deadline = Instant::now() + STOP;
+    while threads() > before && Instant::now() < deadline {
+        thread::yield_now();
+    }
+    assert!(threads() <= before, "{} threads after {before}", threads());
 }

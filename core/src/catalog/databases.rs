@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn new_hashes_count_from_the_moment_the_state_is_saved() {
         let dir = tempfile::tempdir().unwrap();
-        let (catalog, _thread, _) = Catalog::start(&dir.path().join("catalog.db")).unwrap();
+        let (catalog, _thread, _) = Catalog::start_unlocked(&dir.path().join("catalog.db")).unwrap();
         let no = catalog.write_blocking(|tx| number(tx, b"/app", b"a.db")).unwrap();
         let load_it = || catalog.read_blocking(|db| load(db, b"/app", b"a.db")).unwrap();
         let segment_at = |at, next| {

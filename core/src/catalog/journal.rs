@@ -219,7 +219,7 @@ mod tests {
     };
 
     fn catalog(dir: &std::path::Path) -> Catalog {
-        Catalog::start(&dir.join("catalog.db")).unwrap().0
+        Catalog::start_unlocked(&dir.join("catalog.db")).unwrap().0
     }
 
     fn write(catalog: &Catalog, now_ms: i64, entry: Entry) {
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn a_policy_and_a_history_survive_the_process() {
         let dir = tempfile::tempdir().unwrap();
-        let (catalog, thread, _) = Catalog::start(&dir.path().join("catalog.db")).unwrap();
+        let (catalog, thread, _) = Catalog::start_unlocked(&dir.path().join("catalog.db")).unwrap();
         let policy = Policy {
             fresh_minutes: 77,
             ..Policy::default()

@@ -1,6 +1,7 @@
 //! The thread that owns the catalog's connection: bounded queue, one transaction a change, suspended and joined on demand.
 
 use std::{
+    fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -27,6 +28,7 @@ struct State {
     /// `None` while suspended, and after corruption was found.
     connection: Option<Connection>,
     interrupt: Arc<Mutex<Option<InterruptHandle>>>,
+    _folder: Option<Arc<File>>,
 }
 
 /// A handle to the catalog; clones share it.
@@ -34,19 +36,30 @@ struct State {
 pub(crate) struct Catalog {
     queue: mpsc::Sender<Job>,
     interrupt: Arc<Mutex<Option<InterruptHandle>>>,
+    /// The lock on the state folder. Whoever works there has this handle, so it is held until the last of them has ended, however they end.
+    _folder: Option<Arc<File>>,
 }
 
 /// Owned by whoever started the catalog; ends it.
 pub(crate) struct CatalogThread(JoinHandle<()>);
 
 impl Catalog {
-    /// Opens the catalog in `path` and starts its thread. `true` when the catalog is new.
-    pub(crate) fn start(path: &Path) -> Result<(Self, CatalogThread, bool)> {
-        Self::start_with(path, schema::open)
+    /// Opens the catalog in `path` and starts its thread. `true` when the catalog is new. `folder` is the lock on the folder around it.
+    pub(crate) fn start(path: &Path, folder: File) -> Result<(Self, CatalogThread, bool)> {
+        Self::start_in(path, schema::open, Some(Arc::new(folder)))
     }
 
     /// The same thread and the same promises for a database of another schema.
     pub(crate) fn start_with(path: &Path, open: Open) -> Result<(Self, CatalogThread, bool)> {
+        Self::start_in(path, open, None)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn start_unlocked(path: &Path) -> Result<(Self, CatalogThread, bool)> {
+        Self::start_with(path, schema::open)
+    }
+
+    fn start_in(path: &Path, open: Open, folder: Option<Arc<File>>) -> Result<(Self, CatalogThread, bool)> {
         let (connection, is_new) = open(path)?;
         let interrupt = Arc::new(Mutex::new(Some(connection.get_interrupt_handle())));
         let (queue, mut jobs) = mpsc::channel::<Job>(limits::CATALOG_QUEUE_REQUESTS);
@@ -55,6 +68,7 @@ impl Catalog {
             open,
             connection: Some(connection),
             interrupt: interrupt.clone(),
+            _folder: folder.clone(),
         };
         let thread = thread::Builder::new().name("catalog".into()).spawn(move || {
             while let Some(job) = jobs.blocking_recv() {
@@ -64,7 +78,12 @@ impl Catalog {
         });
         let thread =
             thread.map_err(|error| Error::with_source(Kind::Io, "starting the catalog's thread", error))?;
-        Ok((Self { queue, interrupt }, CatalogThread(thread), is_new))
+        let catalog = Self {
+            queue,
+            interrupt,
+            _folder: folder,
+        };
+        Ok((catalog, CatalogThread(thread), is_new))
     }
 
     /// Changes the catalog in one transaction, which is committed before this returns.
@@ -211,7 +230,7 @@ mod tests {
     use super::*;
 
     fn start(dir: &Path) -> (Catalog, CatalogThread) {
-        let (catalog, thread, _) = Catalog::start(&dir.join("catalog.db")).unwrap();
+        let (catalog, thread, _) = Catalog::start_unlocked(&dir.join("catalog.db")).unwrap();
         (catalog, thread)
     }
 

@@ -164,7 +164,8 @@ impl Bench {
             longest: AtomicI64::new(0),
         });
         let catalog_path = tempfile::tempdir().unwrap();
-        let (catalog, catalog_thread, _) = Catalog::start(&catalog_path.path().join("catalog.db")).unwrap();
+        let (catalog, catalog_thread, _) =
+            Catalog::start_unlocked(&catalog_path.path().join("catalog.db")).unwrap();
         let (cpu, cpu_threads) = CpuPool::start().unwrap();
         let key = MasterKey::from_raw(&self.raw_key).unwrap();
         let job = RestoreJob {
