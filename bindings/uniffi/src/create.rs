@@ -2,32 +2,32 @@
 
 use std::sync::Arc;
 
-use lifeboat::{
-    clock::SystemClock,
-    storage::{self, Address},
-};
+use lifeboat::{clock::SystemClock, storage};
 use zeroize::Zeroizing;
 
 use crate::{
     error::EngineError,
-    host::{self, KeyStore},
+    host::{self, CredentialProvider, KeyStore},
     threads::on_thread,
+    vault::{self, NetworkOptions},
 };
 
 /// Makes a repository in a vault that holds none, and gives its key to the key store, if there is one. Answers the repository's id.
 ///
 /// `password` opens it on any other device, and with restic: without it, a lost phone is a lost vault. `label` says in the key file whose it is.
-#[uniffi::export]
+#[uniffi::export(default(network = None, credentials = None))]
 pub async fn create_repository(
     vault: String,
     password: String,
     label: String,
     key_store: Option<Arc<dyn KeyStore>>,
+    network: Option<NetworkOptions>,
+    credentials: Option<Arc<dyn CredentialProvider>>,
 ) -> Result<String, EngineError> {
     let password = Zeroizing::new(password);
-    let address = parse_vault(&vault)?;
+    let (address, options) = vault::reach(&vault, network, credentials)?;
     on_thread("opening", move || {
-        let storage = storage::open(&address)?;
+        let storage = storage::open_with(&address, &options, Arc::new(SystemClock::default()))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| EngineError::Io {
             detail: format!("starting a runtime: {error}"),
@@ -42,10 +42,4 @@ pub async fn create_repository(
         Ok(id.to_string())
     })
     .await
-}
-
-pub(crate) fn parse_vault(vault: &str) -> Result<Address, EngineError> {
-    vault
-        .parse()
-        .map_err(|error| EngineError::invalid(format!("{vault}: {error}")))
 }

@@ -15,31 +15,34 @@ use zeroize::Zeroizing;
 
 use crate::{
     calls::{Answer, Calls, lock},
-    create::parse_vault,
     entries::EntryReader,
     error::EngineError,
-    host::{self, DatabaseHolder, KeyStore, Observer},
-    jobs::{BackupRequest, ForgetRequest, RestoreRequest, VerifyRequest},
+    host::{self, CredentialProvider, DatabaseHolder, KeyStore, Observer},
+    jobs::{BackupRequest, ForgetRequest, PruneRequest, RestoreRequest, VerifyRequest},
     limits,
     observer::{Observers, Subscription},
     reports::{
-        BackupOutcome, ForgetSummary, KeyFileInfo, RestoreSummary, RunProgress, SnapshotInfo, VaultLock,
-        VerifySummary,
+        BackupOutcome, ForgetSummary, KeyFileInfo, PruneSummary, RestoreSummary, RunProgress, SnapshotInfo,
+        VaultLock, VerifySummary,
     },
     stop::StopToken,
     threads::{self, on_thread, on_thread_blocking},
+    vault::{self, NetworkOptions},
 };
 
-type Result<T> = std::result::Result<T, EngineError>;
+pub(crate) type Result<T> = std::result::Result<T, EngineError>;
 
 /// What an engine is opened with, but for its key.
 #[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
 pub struct EngineConfig {
-    /// The vault's address as restic writes it: so far, a folder.
+    /// The vault's address as restic writes it: a folder, `rest:https://host/name/`, or `s3:https://host/bucket/prefix`.
     pub vault: String,
     /// The engine's own folder on this device, made if it is not there. One engine at a time works with it, and it serves one vault. It must not be
     /// part of another backup, such as the platform's: a copy of it on another phone would be taken for the truth.
     pub state_dir: String,
+    /// How a vault on the network is reached, beside its address.
+    #[uniffi(default = None)]
+    pub network: Option<NetworkOptions>,
 }
 
 /// A running engine: one vault, one job at a time. Calls may come from any thread.
@@ -47,7 +50,7 @@ pub struct EngineConfig {
 /// Dropping it stops it without waiting for that; [`EngineHandle::stop`] waits.
 #[derive(uniffi::Object)]
 pub struct EngineHandle {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// What calls and observers share. No call that runs, and no observer, owns the engine.
@@ -76,12 +79,13 @@ enum Life {
 #[uniffi::export]
 impl EngineHandle {
     /// Opens a vault with the key that the key store holds, as in every start but the first. Where it holds none, the error is `KeyMissing`.
-    #[uniffi::constructor]
+    #[uniffi::constructor(default(credentials = None))]
     pub async fn open_with_key_store(
         config: EngineConfig,
         key_store: Arc<dyn KeyStore>,
+        credentials: Option<Arc<dyn CredentialProvider>>,
     ) -> Result<Arc<Self>> {
-        let vault = parse_vault(&config.vault)?;
+        let vault = vault::reach(&config.vault, config.network, credentials)?;
         on_thread("opening", move || {
             let key = host::load_key(&*key_store)?;
             Self::open(vault, config.state_dir, Unlock::MasterKey(key))
@@ -90,14 +94,15 @@ impl EngineHandle {
     }
 
     /// Opens a vault with a password, as on a new phone, and gives its key to the key store, if there is one.
-    #[uniffi::constructor]
+    #[uniffi::constructor(default(credentials = None))]
     pub async fn open_with_password(
         config: EngineConfig,
         password: String,
         key_store: Option<Arc<dyn KeyStore>>,
+        credentials: Option<Arc<dyn CredentialProvider>>,
     ) -> Result<Arc<Self>> {
         let password = Zeroizing::new(password);
-        let vault = parse_vault(&config.vault)?;
+        let vault = vault::reach(&config.vault, config.network, credentials)?;
         on_thread("opening", move || {
             let handle = Self::open(vault, config.state_dir, Unlock::Password(password))?;
             if let Some(store) = key_store {
@@ -159,6 +164,21 @@ impl EngineHandle {
         let job = ForgetJob::try_from(request)?;
         self.inner
             .call(async move |engine| Ok(engine.forget(job).await?.into()))
+            .await
+    }
+
+    /// Gives back the room of what no snapshot needs, as far as other clients that sleep allow it. Stopped in whatever way, what was done stays done.
+    pub async fn prune(&self, request: PruneRequest, stop: Option<Arc<StopToken>>) -> Result<PruneSummary> {
+        self.inner
+            .job(stop, async move |engine, cancel| {
+                let dry_run = request.dry_run;
+                let plan = engine.plan_prune(request.into(), cancel.clone()).await?;
+                if dry_run {
+                    return Ok(PruneSummary::of(&plan, None));
+                }
+                let report = engine.prune(plan.clone(), cancel).await?;
+                Ok(PruneSummary::of(&plan, Some(report)))
+            })
             .await
     }
 
@@ -270,14 +290,18 @@ fn grace(grace_ms: u64) -> Duration {
 
 impl EngineHandle {
     /// Blocks.
-    fn open(vault: Address, state_dir: String, unlock: Unlock) -> Result<Arc<Self>> {
+    fn open(
+        (vault, storage): (Address, StorageOptions),
+        state_dir: String,
+        unlock: Unlock,
+    ) -> Result<Arc<Self>> {
         // First, since it can be undone: an engine that is open wants to be stopped.
         let calls = Calls::start()?;
         let opened = Engine::open(EngineOptions {
             vault,
             state_dir: state_dir.into(),
             unlock,
-            storage: StorageOptions::default(),
+            storage,
         });
         let engine = opened.inspect_err(|_| calls.close())?;
         Ok(Arc::new(Self {
@@ -348,7 +372,7 @@ impl Inner {
     }
 
     /// A question that is answered soon.
-    async fn call<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+    pub(crate) async fn call<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
         &self,
         ask: impl FnOnce(Arc<Engine>) -> F + Send + 'static,
     ) -> Result<T> {
@@ -356,7 +380,7 @@ impl Inner {
     }
 
     /// Work that is cancelled by its stop token, by dropping the future, and with the engine.
-    async fn job<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+    pub(crate) async fn job<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
         &self,
         stop: Option<Arc<StopToken>>,
         work: impl FnOnce(Arc<Engine>, CancellationToken) -> F + Send + 'static,

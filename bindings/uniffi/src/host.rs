@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::EngineError,
     reports::{EngineEvent, RunProgress},
+    vault::{CredentialsWanted, VaultCredentials},
 };
 
 /// Why the host's own code could not do what it was asked.
@@ -36,6 +37,20 @@ pub trait KeyStore: Send + Sync {
 
     /// Keeps the key, in the place of an older one. May block. 64 bytes: whoever has them can read the vault.
     fn save_key(&self, key: Vec<u8>) -> Result<(), HostError>;
+}
+
+/// Knows whom the vault takes the app for, where the vault's address does not say it.
+///
+/// It is asked before the first request, and again when what it gave has ended or was refused; never twice at a time. May block.
+#[uniffi::export(with_foreign)]
+pub trait CredentialProvider: Send + Sync {
+    /// `NotNow` where they cannot be had now, as without a network: the engine tries again later. `Failed` where the user must act first, such as
+    /// by signing in: the backup waits for that.
+    fn credentials(&self, why: CredentialsWanted) -> Result<VaultCredentials, HostError>;
+
+    /// A number that changes when the credentials do, so that a backup which waits for others goes on at once. Zero where nobody can tell: then it
+    /// tries again every hour. Must not block.
+    fn version(&self) -> Result<u64, HostError>;
 }
 
 /// Is told what the engine does. A slow one is told less, and how much it missed; one that throws is told the next thing all the same.

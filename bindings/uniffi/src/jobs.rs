@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use lifeboat::{
-    BackupJob, CheckJob, DatabaseAccess as Access, DatabaseSource, Databases, ForgetJob, RestoreJob, Source,
+    BackupJob, CheckJob, DatabaseAccess as Access, DatabaseFiles, DatabaseSource, Databases, ForgetJob,
+    PruneJob, RestoreJob, Source,
     retention::{Count, Policy, RetentionDuration, SnapshotFilter, TagList},
 };
 
@@ -75,6 +76,13 @@ pub struct RestoreRequest {
     /// Paths in the snapshot, as its entries have them: only these, and what is below them. Empty: everything.
     #[uniffi(default = [])]
     pub include: Vec<String>,
+    /// Only stages: everything is fetched, verified and checked, and nothing in the target changes until `apply_pending_restore`, which is for the
+    /// next start of an app that has these files open.
+    #[uniffi(default = false)]
+    pub stage_only: bool,
+    /// Leaves a database as two files, as restic restores it, where the snapshot has a log of what changed in it.
+    #[uniffi(default = false)]
+    pub keep_database_logs: bool,
 }
 
 /// One look at what the vault holds.
@@ -83,6 +91,20 @@ pub struct VerifyRequest {
     /// Also fetches and opens everything that is stored: as many bytes as the vault holds.
     #[uniffi(default = false)]
     pub read_data: bool,
+}
+
+/// One turn at giving back the room of what no snapshot needs.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct PruneRequest {
+    /// Packs of at most so many bytes are packed anew: what is of use in them is fetched and sent. Without it, as many as pay.
+    #[uniffi(default = None)]
+    pub max_repack_bytes: Option<u64>,
+    /// Bytes of folders that planning may fetch. What was fetched is remembered, and the next turn goes on there.
+    #[uniffi(default = None)]
+    pub max_plan_bytes: Option<u64>,
+    /// Decides and reports, and changes nothing.
+    #[uniffi(default = false)]
+    pub dry_run: bool,
 }
 
 /// Which snapshots to let go of: named ones, or all that no rule keeps. Rules are for each group of the same label and sources.
@@ -169,7 +191,12 @@ impl From<RestoreRequest> for RestoreJob {
             snapshot: request.snapshot,
             target: request.target.into(),
             include: request.include.into_iter().map(Into::into).collect(),
-            ..Self::default()
+            database_files: if request.keep_database_logs {
+                DatabaseFiles::Both
+            } else {
+                DatabaseFiles::Folded
+            },
+            stage_only: request.stage_only,
         }
     }
 }
@@ -178,6 +205,16 @@ impl From<VerifyRequest> for CheckJob {
     fn from(request: VerifyRequest) -> Self {
         Self {
             read_data: request.read_data,
+        }
+    }
+}
+
+impl From<PruneRequest> for PruneJob {
+    fn from(request: PruneRequest) -> Self {
+        Self {
+            max_repack_bytes: request.max_repack_bytes,
+            max_plan_bytes: request.max_plan_bytes,
+            ..Self::default()
         }
     }
 }

@@ -14,7 +14,8 @@
 //! |---|---|---|
 //! | `calls` | with the engine | `stop` |
 //! | `observer` | with its subscription | `stop`, as far as the host lets it end |
-//! | `opening`, `stopping` | for one call | that call |
+//! | `opening`, `stopping`, `applying` | for one call | that call |
+//! | `credentials` | while the app is asked for them | nobody: it ends when the app has answered |
 //! | `holding` | while a database is held still | nobody: it ends when the app has released it |
 //! | those of the engine | with the engine | `stop` |
 
@@ -28,24 +29,36 @@ mod host;
 mod jobs;
 mod limits;
 mod observer;
+mod pending;
 mod reports;
 mod stop;
 mod threads;
+mod vault;
+mod windows;
 
 pub use create::create_repository;
 pub use engine::{EngineConfig, EngineHandle};
 pub use entries::{EntryKind, EntryReader, SnapshotEntry};
 pub use error::{EngineError, FullPlace};
-pub use host::{DatabaseHolder, HostError, KeyStore, Observer};
+pub use host::{CredentialProvider, DatabaseHolder, HostError, KeyStore, Observer};
 pub use jobs::{
-    AppDatabase, BackupRequest, BackupSource, DatabaseAccess, ForgetRequest, RestoreRequest, VerifyRequest,
+    AppDatabase, BackupRequest, BackupSource, DatabaseAccess, ForgetRequest, PruneRequest, RestoreRequest,
+    VerifyRequest,
 };
 pub use observer::Subscription;
+pub use pending::{
+    AcceptedSchema, ApplyResult, DatabaseHealth, DatabaseState, PendingRestore, PendingStage,
+    apply_pending_restore, confirm_restore, pending_restore, roll_back_restore,
+};
 pub use reports::{
     BackupOutcome, BackupSummary, EngineEvent, FindingSeverity, ForgetSummary, KeptSnapshot, KeyFileInfo,
-    OddDatabase, RestoreNote, RestoreSummary, RunPhase, RunProgress, SnapshotInfo, UnreadablePath, VaultLock,
-    VerifyFinding, VerifySummary,
+    OddDatabase, PruneSummary, RestoreNote, RestoreSummary, RunPhase, RunProgress, SnapshotInfo,
+    UnreadablePath, VaultLock, VerifyFinding, VerifySummary,
 };
 pub use stop::StopToken;
+pub use vault::{CredentialsWanted, NetworkOptions, S3BucketStyle, S3Encryption, VaultCredentials};
+pub use windows::{
+    Allowances, NetworkClass, PackUpload, WaitingReason, WakeHint, WindowBudget, WindowOutcome,
+};
 
 uniffi::setup_scaffolding!("lifeboat");

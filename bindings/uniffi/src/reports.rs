@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use lifeboat::{
-    BackupReport, CheckReport, Event, ForgetReport, KeyInfo, LockInfo, LockKind, Phase, Progress,
-    RestoreReport, Severity,
+    BackupReport, CheckReport, Event, ForgetReport, KeyInfo, LockInfo, LockKind, Phase, Progress, PrunePlan,
+    PruneReport, RestoreReport, Severity,
     format::{Snapshot, SnapshotId, Timestamp},
 };
+
+use crate::pending::DatabaseState;
 
 /// How a backup ended that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq, uniffi::Enum)]
@@ -69,6 +71,11 @@ pub struct RestoreSummary {
     pub bytes_fetched: u64,
     /// Plain bytes that an earlier, interrupted restore had already.
     pub bytes_resumed: u64,
+    /// The databases among them, up to a thousand.
+    pub databases: Vec<DatabaseState>,
+    pub databases_total: u64,
+    /// Whether all of it is in place. Otherwise it is staged, and waits to be applied.
+    pub is_applied: bool,
     /// What is in place with the right content but not quite as it was, up to a thousand of it.
     pub notes: Vec<RestoreNote>,
     pub notes_total: u64,
@@ -125,6 +132,22 @@ pub struct KeptSnapshot {
     pub id: String,
     /// In restic's words.
     pub reasons: Vec<String>,
+}
+
+/// What a turn at giving back room found and did. Bytes are as stored.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Record)]
+pub struct PruneSummary {
+    /// What snapshots need, each blob once.
+    pub bytes_used: u64,
+    /// What no snapshot needs, or lies in the vault twice.
+    pub bytes_unused: u64,
+    /// Deleted; what would be, in a dry run.
+    pub bytes_freed: u64,
+    /// To be deleted by later turns, when no client that sleeps can count on it any more.
+    pub bytes_freed_later: u64,
+    /// Packs that were packed anew; that would be, in a dry run.
+    pub packs_repacked: u64,
+    pub packs_deleted: u64,
 }
 
 /// A snapshot in the vault.
@@ -300,6 +323,9 @@ impl From<RestoreReport> for RestoreSummary {
             bytes: report.bytes,
             bytes_fetched: report.fetched_bytes,
             bytes_resumed: report.resumed_bytes,
+            databases: report.databases.into_iter().map(Into::into).collect(),
+            databases_total: report.databases_total,
+            is_applied: report.is_applied,
             notes: notes.collect(),
             notes_total: report.warnings_total,
         }
@@ -342,6 +368,25 @@ impl From<ForgetReport> for ForgetSummary {
         Self {
             kept: kept.collect(),
             removed: report.removed.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl PruneSummary {
+    /// Without a report, of what would be done.
+    pub(crate) fn of(plan: &PrunePlan, report: Option<PruneReport>) -> Self {
+        let totals = plan.totals;
+        let (deleted, repacked) = match report {
+            Some(report) => (report.deleted, report.repacked),
+            None => (totals.delete, totals.repack),
+        };
+        Self {
+            bytes_used: totals.used.bytes,
+            bytes_unused: totals.unused.bytes.saturating_add(totals.duplicate.bytes),
+            bytes_freed: deleted.bytes,
+            bytes_freed_later: totals.freed_later_bytes(),
+            packs_repacked: repacked.packs,
+            packs_deleted: deleted.packs,
         }
     }
 }

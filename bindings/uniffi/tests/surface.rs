@@ -14,8 +14,10 @@ use std::{
 };
 
 use lifeboat_ffi::{
-    BackupOutcome, BackupRequest, BackupSource, EngineConfig, EngineError, EngineEvent, EngineHandle,
-    HostError, KeyStore, Observer, RestoreRequest, RunProgress, StopToken, create_repository,
+    AcceptedSchema, Allowances, ApplyResult, BackupOutcome, BackupRequest, BackupSource, EngineConfig,
+    EngineError, EngineEvent, EngineHandle, HostError, KeyStore, NetworkClass, Observer, PendingStage,
+    PruneRequest, RestoreRequest, RunProgress, StopToken, WaitingReason, WindowBudget, WindowOutcome,
+    apply_pending_restore, confirm_restore, create_repository, pending_restore, roll_back_restore,
 };
 use tempfile::TempDir;
 
@@ -49,7 +51,14 @@ impl Scene {
         };
         fs::create_dir(scene.path("app")).unwrap();
         let keys = Some(scene.keys.clone() as Arc<dyn KeyStore>);
-        let created = create_repository(scene.path("vault"), PASSWORD.into(), "test".into(), keys);
+        let created = create_repository(
+            scene.path("vault"),
+            PASSWORD.into(),
+            "test".into(),
+            keys,
+            None,
+            None,
+        );
         assert_eq!(wait(created).unwrap().len(), 64);
         scene
     }
@@ -62,6 +71,7 @@ impl Scene {
         EngineConfig {
             vault: self.path("vault"),
             state_dir: self.path("state"),
+            network: None,
         }
     }
 
@@ -69,6 +79,7 @@ impl Scene {
         wait(EngineHandle::open_with_key_store(
             self.config(),
             self.keys.clone(),
+            None,
         ))
     }
 
@@ -84,6 +95,16 @@ impl Scene {
             find_databases: true,
             databases: vec![],
             skip_if_unchanged: false,
+        }
+    }
+
+    fn restore(&self, target: &str, stage_only: bool) -> RestoreRequest {
+        RestoreRequest {
+            snapshot: "latest".into(),
+            target: self.path(target),
+            include: vec![],
+            stage_only,
+            keep_database_logs: false,
         }
     }
 
@@ -150,20 +171,15 @@ fn there_and_back_and_a_second_engine_is_refused() {
     let paths: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
     assert_eq!(paths, ["/app", "/app/a"]);
     assert!(wait(reader.next(10)).unwrap().is_empty());
-    let request = RestoreRequest {
-        snapshot: "latest".into(),
-        target: scene.path("back"),
-        include: vec![],
-    };
-    wait(engine.restore(request, None)).unwrap();
+    wait(engine.restore(scene.restore("back", false), None)).unwrap();
     assert_eq!(fs::read(scene.path("back/app/a")).unwrap(), b"hello");
     engine.stop_blocking(GRACE_MS).unwrap();
     engine.stop_blocking(GRACE_MS).unwrap();
     let refused = wait(engine.snapshots());
     assert!(matches!(refused, Err(EngineError::NotRunning { .. })));
-    let open = EngineHandle::open_with_password(scene.config(), "wrong".into(), None);
+    let open = EngineHandle::open_with_password(scene.config(), "wrong".into(), None, None);
     assert!(matches!(wait(open), Err(EngineError::WrongPassword { .. })));
-    let open = EngineHandle::open_with_password(scene.config(), PASSWORD.into(), None);
+    let open = EngineHandle::open_with_password(scene.config(), PASSWORD.into(), None, None);
     wait(open).unwrap().stop_blocking(GRACE_MS).unwrap();
 }
 
@@ -278,4 +294,122 @@ fn a_forgotten_engine_ends_and_lets_go_of_its_folder() {
         let mut call = Box::pin(engine.backup(scene.request(), None, None));
         poll_once(&mut call);
     }
+}
+
+fn budget(network: NetworkClass, deadline_ms: u64) -> WindowBudget {
+    WindowBudget {
+        deadline_ms,
+        network,
+        allowances: Allowances {
+            unmetered: None,
+            metered: Some(0),
+            roaming: Some(0),
+            expensive: Some(0),
+            constrained: Some(0),
+        },
+        sole_client: false,
+    }
+}
+
+#[test]
+fn windows_wait_go_on_and_end() {
+    let scene = Scene::new();
+    scene.fill(24);
+    let engine = scene.open().unwrap();
+    let window = |budget| wait(engine.run_window(scene.request(), budget, None, None));
+    let WindowOutcome::Waiting { reason, hint } = window(budget(NetworkClass::Metered, 10_000)).unwrap()
+    else {
+        panic!("nothing may travel over a metered network");
+    };
+    let network = NetworkClass::Metered;
+    assert_eq!(reason, WaitingReason::Network { network });
+    assert_eq!(hint.networks, [NetworkClass::Unmetered]);
+    let (mut windows, mut deadline_ms) = (0, 300);
+    let snapshot = loop {
+        windows += 1;
+        match window(budget(NetworkClass::Unmetered, deadline_ms)).unwrap() {
+            WindowOutcome::Done { backup } => match backup {
+                BackupOutcome::Published { snapshot, .. } => break snapshot,
+                unchanged => panic!("{unchanged:?}"),
+            },
+            WindowOutcome::MoreToDo { hint, .. } | WindowOutcome::Waiting { hint, .. } => {
+                assert!(windows < 1000, "{hint:?}");
+                deadline_ms = deadline_ms.max(hint.window_min_ms.unwrap_or(0));
+            }
+        }
+    };
+    assert!(windows > 1, "a window of {deadline_ms} ms was enough for 24 MiB");
+    assert_eq!(wait(engine.snapshots()).unwrap()[0].id, snapshot);
+    wait(engine.unpark()).unwrap();
+    assert!(
+        wait(engine.hand_off(60_000)).unwrap().is_empty(),
+        "all is in the vault"
+    );
+    let unknown = wait(engine.hand_off_ended("no id".into(), true));
+    assert!(matches!(unknown, Err(EngineError::InvalidInput { .. })));
+    let request = PruneRequest {
+        max_repack_bytes: None,
+        max_plan_bytes: None,
+        dry_run: true,
+    };
+    let pruned = wait(engine.prune(request, None)).unwrap();
+    assert!(pruned.bytes_used > 24 << 20, "{pruned:?}");
+    assert_eq!(pruned.packs_deleted, 0);
+    engine.stop_blocking(GRACE_MS).unwrap();
+}
+
+#[test]
+fn a_staged_restore_is_applied_at_the_next_start_and_can_be_taken_back() {
+    let scene = Scene::new();
+    let (app, note) = (scene.path("app"), Path::new(&scene.path("app")).join("note"));
+    let notes = Path::new(&app).join("notes.db");
+    let database = rusqlite::Connection::open(&notes).unwrap();
+    database
+        .execute_batch(
+            "PRAGMA user_version = 7; CREATE TABLE notes (text); INSERT INTO notes VALUES ('old');",
+        )
+        .unwrap();
+    drop(database);
+    fs::write(&note, "old").unwrap();
+    let engine = scene.open().unwrap();
+    wait(engine.backup(scene.request(), None, None)).unwrap();
+    fs::write(&note, "new").unwrap();
+    // In place: the sources of the snapshot are called `app`.
+    let target = scene.dir.path().to_str().unwrap().to_owned();
+    let request = RestoreRequest {
+        target: target.clone(),
+        ..scene.restore("", true)
+    };
+    assert_eq!(pending_restore(target.clone()).unwrap(), None);
+    let summary = wait(engine.restore(request, None)).unwrap();
+    assert!(!summary.is_applied);
+    assert_eq!(summary.databases[0].user_version, Some(7));
+    engine.stop_blocking(GRACE_MS).unwrap();
+    let pending = pending_restore(target.clone()).unwrap().unwrap();
+    assert_eq!(pending.stage, PendingStage::Staged);
+    assert_eq!(fs::read(&note).unwrap(), b"new");
+    let accepts = |user_version_max| {
+        let path = "app/notes.db".to_owned();
+        vec![AcceptedSchema {
+            path,
+            user_version_max,
+            application_id: None,
+        }]
+    };
+    let refused = apply_pending_restore(target.clone(), accepts(6));
+    assert!(
+        matches!(refused, Err(EngineError::Unsupported { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(fs::read(&note).unwrap(), b"new");
+    let applied = apply_pending_restore(target.clone(), accepts(7)).unwrap();
+    assert!(matches!(applied, ApplyResult::Applied { .. }), "{applied:?}");
+    assert_eq!(fs::read(&note).unwrap(), b"old");
+    assert_eq!(
+        apply_pending_restore(target.clone(), accepts(7)).unwrap(),
+        ApplyResult::Unconfirmed
+    );
+    assert!(roll_back_restore(target.clone()).unwrap());
+    assert_eq!(fs::read(&note).unwrap(), b"new");
+    assert!(!confirm_restore(target).unwrap());
 }
