@@ -27,23 +27,31 @@ public final class Engine: Sendable {
     /// - Parameters:
     ///   - password: Opens the vault on any other device, and with restic: without it, a lost phone is a lost vault.
     ///   - label: Says in the key file whose it is.
+    ///   - credentials: Knows whom the vault takes the app for, where its address does not say it.
     @discardableResult
     public static func create(
-        vault: String, password: String, label: String, keyStore: (any KeyStore)? = nil
+        vault: String, password: String, label: String, keyStore: (any KeyStore)? = nil,
+        network: NetworkOptions? = nil, credentials: (any CredentialProvider)? = nil
     ) async throws -> String {
-        try await createRepository(vault: vault, password: password, label: label, keyStore: keyStore)
+        try await createRepository(
+            vault: vault, password: password, label: label, keyStore: keyStore, network: network, credentials: credentials)
     }
 
     /// Opens a vault with the key that the key store holds. Where it holds none: ``EngineError/KeyMissing(detail:)``.
-    public static func open(_ config: EngineConfig, keyStore: any KeyStore) async throws -> Engine {
-        Engine(try await EngineHandle.openWithKeyStore(config: config, keyStore: keyStore))
+    public static func open(
+        _ config: EngineConfig, keyStore: any KeyStore, credentials: (any CredentialProvider)? = nil
+    ) async throws -> Engine {
+        Engine(try await EngineHandle.openWithKeyStore(config: config, keyStore: keyStore, credentials: credentials))
     }
 
     /// Opens a vault with a password, as on a new phone, and gives its key to the key store for the next time.
     public static func open(
-        _ config: EngineConfig, password: String, keyStore: (any KeyStore)? = nil
+        _ config: EngineConfig, password: String, keyStore: (any KeyStore)? = nil,
+        credentials: (any CredentialProvider)? = nil
     ) async throws -> Engine {
-        Engine(try await EngineHandle.openWithPassword(config: config, password: password, keyStore: keyStore))
+        Engine(
+            try await EngineHandle.openWithPassword(
+                config: config, password: password, keyStore: keyStore, credentials: credentials))
     }
 
     /// Backs up. Stopped in whatever way, the same request goes on from there.
@@ -54,6 +62,46 @@ public final class Engine: Sendable {
         _ request: BackupRequest, holder: (any DatabaseHolder)? = nil
     ) async throws -> BackupOutcome {
         try await stoppable { try await self.handle.backup(request: request, holder: holder, stop: $0) }
+    }
+
+    /// Goes on with the backup until the deadline, and says what is left. A run lives in the state folder between windows: engines and processes may
+    /// come and go, and nothing that the vault has confirmed is sent again. Cancelling stops it within a quarter of a second.
+    ///
+    /// - Parameters:
+    ///   - network: What the device is connected to now. When that changes, cancel this window and begin another one.
+    ///   - allowances: Bytes that may travel on each class of network; as it is, on unmetered ones only.
+    ///   - soleClient: Nobody else ever deletes from this vault: no lock is written there.
+    public func runWindow(
+        _ request: BackupRequest, deadline: Duration, network: NetworkClass = .unmetered,
+        allowances: Allowances = Allowances(), soleClient: Bool = false, holder: (any DatabaseHolder)? = nil
+    ) async throws -> WindowOutcome {
+        let budget = WindowBudget(
+            deadlineMs: deadline.milliseconds, network: network, allowances: allowances, soleClient: soleClient)
+        return try await stoppable {
+            try await self.handle.runWindow(request: request, budget: budget, holder: holder, stop: $0)
+        }
+    }
+
+    /// Something has changed for a backup that waits since the vault refused access or was full: the next window tries again.
+    public func unpark() async throws {
+        try await handle.unpark()
+    }
+
+    /// Gives sealed packs to the system's own uploader, as requests that are good for so long: for that time the engine does not send them.
+    /// ``EngineError/Unsupported(detail:)`` where the vault has no such requests: only buckets have.
+    public func handOff(expires: Duration) async throws -> [PackUpload] {
+        try await handle.handOff(expiresMs: expires.milliseconds)
+    }
+
+    /// What became of a pack that was handed off, as far as its sender knows: in any order, twice, or never.
+    public func handOffEnded(pack: String, stored: Bool) async throws {
+        try await handle.handOffEnded(pack: pack, stored: stored)
+    }
+
+    /// Gives back the room of what no snapshot needs. Stopped in whatever way, what was done stays done.
+    @discardableResult
+    public func prune(_ request: PruneRequest = PruneRequest()) async throws -> PruneSummary {
+        try await stoppable { try await self.handle.prune(request: request, stop: $0) }
     }
 
     /// Brings a snapshot back. Stopped in whatever way, the same request goes on from there.

@@ -41,6 +41,41 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
     public suspend fun backup(request: BackupRequest, holder: DatabaseHolder? = null): BackupOutcome =
         stoppable { handle.backup(request, holder, it) }
 
+    /**
+     * Goes on with the backup until [deadline], and says what is left. A run lives in the state folder between windows: engines and processes
+     * may come and go, and nothing that the vault has confirmed is sent again. Cancelling stops it within a quarter of a second.
+     *
+     * @param network what the device is connected to now; when that changes, cancel this window and begin another one
+     * @param allowances bytes that may travel on each class of network; as it is, on unmetered ones only
+     * @param soleClient nobody else ever deletes from this vault: no lock is written there
+     */
+    public suspend fun runWindow(
+        request: BackupRequest,
+        deadline: Duration,
+        network: NetworkClass = NetworkClass.UNMETERED,
+        allowances: Allowances = Allowances(),
+        soleClient: Boolean = false,
+        holder: DatabaseHolder? = null,
+    ): WindowOutcome {
+        val budget = WindowBudget(deadline.toMs(), network, allowances, soleClient)
+        return stoppable { handle.runWindow(request, budget, holder, it) }
+    }
+
+    /** Something has changed for a backup that waits since the vault refused access or was full: the next window tries again. */
+    public suspend fun unpark(): Unit = handle.unpark()
+
+    /**
+     * Gives sealed packs to the system's own uploader, as requests that are good for [expires]: for so long the engine does not send them.
+     * [EngineException.Unsupported] where the vault has no such requests: only buckets have.
+     */
+    public suspend fun handOff(expires: Duration): List<PackUpload> = handle.handOff(expires.toMs())
+
+    /** What became of a pack that was handed off, as far as its sender knows: in any order, twice, or never. */
+    public suspend fun handOffEnded(pack: String, stored: Boolean): Unit = handle.handOffEnded(pack, stored)
+
+    /** Gives back the room of what no snapshot needs. Stopped in whatever way, what was done stays done. */
+    public suspend fun prune(request: PruneRequest = PruneRequest()): PruneSummary = stoppable { handle.prune(request, it) }
+
     /** Brings a snapshot back. Stopped in whatever way, the same request goes on from there. */
     public suspend fun restore(request: RestoreRequest): RestoreSummary = stoppable { handle.restore(request, it) }
 
@@ -121,16 +156,27 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
          *
          * @param password opens the vault on any other device, and with restic: without it, a lost phone is a lost vault
          * @param label says in the key file whose it is
+         * @param credentials knows whom the vault takes the app for, where its address does not say it
          */
-        public suspend fun create(vault: String, password: String, label: String, keyStore: KeyStore? = null): String =
-            createRepository(vault, password, label, keyStore)
+        public suspend fun create(
+            vault: String,
+            password: String,
+            label: String,
+            keyStore: KeyStore? = null,
+            network: NetworkOptions? = null,
+            credentials: CredentialProvider? = null,
+        ): String = createRepository(vault, password, label, keyStore, network, credentials)
 
         /** Opens a vault with the key that [keyStore] holds. Where it holds none: [EngineException.KeyMissing]. */
-        public suspend fun open(config: EngineConfig, keyStore: KeyStore): Engine =
-            Engine(EngineHandle.openWithKeyStore(config, keyStore))
+        public suspend fun open(config: EngineConfig, keyStore: KeyStore, credentials: CredentialProvider? = null): Engine =
+            Engine(EngineHandle.openWithKeyStore(config, keyStore, credentials))
 
         /** Opens a vault with a password, as on a new phone, and gives its key to [keyStore] for the next time. */
-        public suspend fun open(config: EngineConfig, password: String, keyStore: KeyStore? = null): Engine =
-            Engine(EngineHandle.openWithPassword(config, password, keyStore))
+        public suspend fun open(
+            config: EngineConfig,
+            password: String,
+            keyStore: KeyStore? = null,
+            credentials: CredentialProvider? = null,
+        ): Engine = Engine(EngineHandle.openWithPassword(config, password, keyStore, credentials))
     }
 }

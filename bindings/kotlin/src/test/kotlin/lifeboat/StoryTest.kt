@@ -3,8 +3,6 @@ package lifeboat
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Test
-import java.sql.DriverManager
-import java.nio.file.Path
 import kotlin.io.path.writeText
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
@@ -20,7 +18,7 @@ class StoryTest {
             val database = scene.app.resolve("notes.db")
             val backup = scene.request.copy(skipIfUnchanged = true)
             scene.fill(6)
-            write(database, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)", "INSERT INTO notes (text) VALUES ('milk')")
+            database.sql("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)", "INSERT INTO notes (text) VALUES ('milk')")
 
             val first = scene.open().use { engine ->
                 val outcome = assertIs<BackupOutcome.Published>(engine.backup(backup))
@@ -29,7 +27,7 @@ class StoryTest {
                 outcome.snapshot
             }
 
-            write(database, "INSERT INTO notes (text) VALUES ('bread')")
+            database.sql("INSERT INTO notes (text) VALUES ('bread')")
             scene.app.resolve("settings.json").writeText("{}")
             scene.open().use { engine ->
                 val summary = assertIs<BackupOutcome.Published>(engine.backup(backup)).summary
@@ -53,10 +51,10 @@ class StoryTest {
                 assertEquals(7, paths.size)
                 engine.restore(RestoreRequest("latest", scene.back.toString()))
                 scene.assertSame(scene.back.resolve("app"))
-                assertEquals(listOf("milk", "bread"), notes(scene.back.resolve("app/notes.db")))
+                assertEquals(listOf("milk", "bread"), scene.back.resolve("app/notes.db").notes())
                 val old = scene.dir.resolve("old")
                 engine.restore(RestoreRequest(first, old.toString(), include = listOf("/app/notes.db")))
-                assertEquals(listOf("milk"), notes(old.resolve("app/notes.db")))
+                assertEquals(listOf("milk"), old.resolve("app/notes.db").notes())
             }
             Engine.open(other, keys).close()
         }
@@ -98,23 +96,6 @@ class StoryTest {
                 val restore = RestoreRequest("latest", scene.back.toString())
                 val error = assertFailsWith<EngineException.NotFound> { engine.restore(restore) }
                 assertEquals(Retry.NEVER, error.retry)
-            }
-        }
-    }
-
-    private fun write(database: Path, vararg statements: String) {
-        DriverManager.getConnection("jdbc:sqlite:$database").use { connection ->
-            connection.createStatement().use { statement -> statements.forEach(statement::executeUpdate) }
-        }
-    }
-
-    private fun notes(database: Path): List<String> {
-        DriverManager.getConnection("jdbc:sqlite:$database").use { connection ->
-            connection.createStatement().use { statement ->
-                statement.executeQuery("PRAGMA integrity_check").use { assertEquals("ok", it.getString(1)) }
-                statement.executeQuery("SELECT text FROM notes ORDER BY id").use { rows ->
-                    return generateSequence { if (rows.next()) rows.getString(1) else null }.toList()
-                }
             }
         }
     }
