@@ -29,11 +29,11 @@ use crate::{
         cpu::{CpuPool, CpuThreads},
         host::Host,
     },
-    scheduler::{Diary, SchedulerHandle, Work},
+    scheduler::{Diary, NetworkClass, SchedulerHandle, Work},
     snapshotter::{BackupJob, BackupReport, SnapshotterHandle, SnapshotterParts, SpoolRoom, Terms},
     storage::{self, Address, Storage, StorageOptions},
     uploader::{UploaderHandle, UploaderParts},
-    window::{self, Budget, Gate, HandOff, LockPolicy, NetworkClass, Outcome, WindowParts},
+    window::{self, Budget, Gate, HandOff, LockPolicy, Outcome, WindowParts},
 };
 
 /// What an engine is opened with.

@@ -45,8 +45,7 @@ pub use restorer::{
     RestoreWarning, RestoredDatabase, apply_pending, confirm, pending, roll_back,
 };
 pub use scan::{DatabaseSource, Databases, Source};
+pub use scheduler::NetworkClass;
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
 pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced, inspect::Integrity};
-pub use window::{
-    Allowances, Budget, HandOff, LockPolicy, MoreToDo, NetworkClass, Outcome, Waiting, WakeHint,
-};
+pub use window::{Allowances, Budget, HandOff, LockPolicy, MoreToDo, Outcome, Waiting, WakeHint};

@@ -238,7 +238,7 @@ pub const EVENT_BACKLOG: usize = 256;
 pub const REPORT_NAMES_MAX: usize = 1000;
 
 /// Days and classes of network that the ledger of spent bytes tells apart: a month of all classes, and some days beyond.
-pub const LEDGER_ENTRIES_MAX: usize = 4 * 36;
+pub const LEDGER_ENTRIES_MAX: usize = 5 * 36;
 /// The wait after a first failure; doubled with each further one. As long as the shortest period that Android honours.
 pub const BACKOFF_FIRST_MS: i64 = 15 * 60 * 1000;
 /// The longest wait after failures: whatever has happened, something is tried twice a day.
@@ -274,7 +274,7 @@ const _: () = {
     assert!(SPOOL_BYTES_MAX >= UPLOADS_IN_FLIGHT_BYTES_MAX + 2 * PACK_MAX_BYTES);
     assert!(PACK_BLOBS_MAX * 41 < 16 * MIB);
     // Every class on every day of the longest month, and of the two days that zones may differ by.
-    assert!(LEDGER_ENTRIES_MAX >= 4 * 33);
+    assert!(LEDGER_ENTRIES_MAX >= 5 * 33);
     // Our own packs are checked side by side: each costs two pieces, and a blob in both forms.
     assert!(2 * READ_BYTES_MAX + 2 * CHUNK_MAX_BYTES as u64 <= CHECK_BYTES_MAX / 2);
 };

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Budget, Gate, MoreToDo, NetworkClass, Outcome, Waiting, WakeHint,
+    Budget, Gate, MoreToDo, Outcome, Waiting, WakeHint,
     decide::{Span, Unindexed, View, unreachable_wait_s},
     divide::divide,
     hand_off,
@@ -20,6 +20,7 @@ use crate::{
     format::{PackId, Timestamp},
     limits,
     repository::{Repository, Spool, or_cancelled, remove_own_locks},
+    scheduler::NetworkClass,
     snapshotter::{BackupJob, BackupReport, SnapshotterHandle, SpoolRoom, Terms, WindowTerms},
     storage::Storage,
     uploader::UploaderHandle,
