@@ -259,6 +259,15 @@ pub const CLOCK_TOLERANCE_MS: i64 = 2 * 60 * 1000;
 pub const JOURNAL_ROWS_MAX: usize = 2000;
 /// Months of counts that are kept of folded rows.
 pub const JOURNAL_MONTHS_MAX: usize = 36;
+/// Snapshots that an engine was about to publish when it was killed, and has not published one since: the newest are remembered.
+pub const INTENDED_SNAPSHOTS_MAX: usize = 16;
+/// Packs that one verification reads whole, drawn at random; in the course of a year of fortnights, each of a few hundred.
+pub const VERIFY_PACKS: usize = 16;
+/// Bytes that one verification reads, but for a pack that alone is larger.
+pub const VERIFY_BYTES: u64 = 32 * MIB as u64;
+/// Bytes that one window of a prune packs anew, and that it fetches of folders to plan: what takes a minute on a good network.
+pub const PRUNE_WINDOW_REPACK_BYTES: u64 = 64 * MIB as u64;
+pub const PRUNE_WINDOW_PLAN_BYTES: u64 = 32 * MIB as u64;
 /// Windows that an explanation tells of.
 pub const EXPLAIN_WINDOWS: usize = 8;
 

@@ -1,7 +1,9 @@
 //! Guards against losing good snapshots: to an app that has suddenly lost its data, to a second phone under the same identity, and to a retention that
 //! was not thought through. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
 
 use super::history::Complete;
 use crate::{
@@ -11,6 +13,8 @@ use crate::{
 
 /// The tag of snapshots that were made while the newborn guard holds: they are kept, and push nothing out.
 pub const UNCONFIRMED_TAG: &str = "lifeboat-unconfirmed";
+/// The tag of snapshots that lack something which could not be read, and of which no earlier version was kept.
+pub const INCOMPLETE_TAG: &str = "lifeboat-incomplete";
 /// Before the install id in the tag that says which install made a snapshot.
 pub const INSTALL_TAG: &str = "lifeboat-install=";
 
@@ -48,7 +52,7 @@ pub fn newborn(confirmed: Option<Complete>, files: u64, bytes: u64, held: bool) 
 }
 
 /// What one engine knows of its own line of snapshots.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
     pub install: String,
     /// The last snapshot that this engine knows it published.
@@ -69,14 +73,45 @@ pub struct LineageFacts {
 
 impl LineageFacts {
     pub fn of(id: SnapshotId, snapshot: &Snapshot) -> Self {
-        let install = snapshot.tags.iter().find_map(|tag| tag.strip_prefix(INSTALL_TAG));
         Self {
             id,
             parent: snapshot.parent,
             time: snapshot.time.timestamp,
-            install: install.map(str::to_owned),
+            install: install_of(&snapshot.tags).map(str::to_owned),
         }
     }
+}
+
+/// The install that made a snapshot with these tags, if it says so.
+pub fn install_of(tags: &[String]) -> Option<&str> {
+    tags.iter().find_map(|tag| tag.strip_prefix(INSTALL_TAG))
+}
+
+/// Whether a run of this line may compare with such a snapshot, and fall back on it for what cannot be read: never on one of another phone. An engine that has
+/// published nothing yet goes on from whatever there is.
+pub fn may_follow(own: &Lineage, id: SnapshotId, tags: &[String]) -> bool {
+    match install_of(tags) {
+        Some(install) => own.last.is_none() || own.last == Some(id) || install == own.install,
+        None => true,
+    }
+}
+
+/// What the last confirmed snapshot of this line held, of those that are about the same things; the oldest first.
+pub fn last_confirmed<'a>(
+    own: &Lineage,
+    same: impl DoubleEndedIterator<Item = &'a (SnapshotId, Snapshot)>,
+) -> Option<Complete> {
+    let is_confirmed = |tags: &[String]| !tags.iter().any(|tag| tag == UNCONFIRMED_TAG);
+    same.rev()
+        .filter(|(id, snapshot)| may_follow(own, *id, &snapshot.tags) && is_confirmed(&snapshot.tags))
+        .find_map(|(_, snapshot)| {
+            let summary = snapshot.summary.as_ref()?;
+            Some(Complete {
+                at_ms: snapshot.time.timestamp.seconds().saturating_mul(1000),
+                files: summary.total_files_processed,
+                bytes: summary.total_bytes_processed,
+            })
+        })
 }
 
 /// Whether somebody else goes on under this identity.
@@ -154,6 +189,15 @@ pub struct Candidate {
     pub complete: bool,
 }
 
+impl Candidate {
+    pub fn of(id: SnapshotId, snapshot: &Snapshot) -> Self {
+        Self {
+            facts: SnapshotFacts::of(id, snapshot),
+            complete: !snapshot.tags.iter().any(|tag| tag == INCOMPLETE_TAG),
+        }
+    }
+}
+
 /// Why nothing is forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForgetRefusal {
@@ -163,7 +207,8 @@ pub enum ForgetRefusal {
     Retention(#[from] RetentionError),
 }
 
-/// The snapshots that the policy lets go, group by group as restic groups them: host and paths.
+/// The snapshots that the policy lets go, group by group as restic groups them, by host and paths, and each install's by themselves: what two phones back up under
+/// one name does not push each other out.
 ///
 /// Never one that is not followed by a complete snapshot of its group, so the newest complete one always stays; never one that is not from the past, which a clock
 /// must have got wrong; and none at all while the newborn guard holds. Unconfirmed snapshots neither go nor count.
@@ -184,12 +229,18 @@ pub fn forgettable(
         .filter(|candidate| candidate.complete)
         .map(|candidate| candidate.facts.id)
         .collect();
-    let confirmed = all.into_iter().map(|candidate| candidate.facts);
-    let confirmed = confirmed
-        .filter(|facts| !facts.tags.iter().any(|tag| tag == UNCONFIRMED_TAG))
-        .collect();
+    let mut by_install: BTreeMap<Option<String>, Vec<SnapshotFacts>> = BTreeMap::new();
+    for Candidate { facts, .. } in all {
+        if !facts.tags.iter().any(|tag| tag == UNCONFIRMED_TAG) {
+            let install = install_of(&facts.tags).map(str::to_owned);
+            by_install.entry(install).or_default().push(facts);
+        }
+    }
+    let groups = by_install
+        .into_values()
+        .flat_map(|line| retention::group(line, GroupBy::default()));
     let mut gone = Vec::new();
-    for (_, members) in retention::group(confirmed, GroupBy::default()) {
+    for (_, members) in groups {
         let past = |facts: &SnapshotFacts| facts.time.timestamp <= now;
         let whole = members
             .iter()

@@ -17,6 +17,7 @@ mod outcome;
 mod run;
 
 pub(crate) use gate::Gate;
+pub use gate::Traffic;
 pub use hand_off::HandOff;
 pub(crate) use hand_off::{give_out, note};
 pub use outcome::{Allowances, Budget, LockPolicy, MoreToDo, Outcome, Waiting, WakeHint};

@@ -40,6 +40,24 @@ impl Allowances {
         constrained: Some(0),
     };
 
+    pub const NOTHING: Self = Self {
+        unmetered: Some(0),
+        ..Self::UNMETERED_ONLY
+    };
+
+    /// The same, with another bound for this class.
+    pub fn with(mut self, class: NetworkClass, bytes: Option<u64>) -> Self {
+        let bound = match class {
+            NetworkClass::Unmetered => &mut self.unmetered,
+            NetworkClass::Metered => &mut self.metered,
+            NetworkClass::Roaming => &mut self.roaming,
+            NetworkClass::Expensive => &mut self.expensive,
+            NetworkClass::Constrained => &mut self.constrained,
+        };
+        *bound = bytes;
+        self
+    }
+
     pub fn of(&self, class: NetworkClass) -> Option<u64> {
         match class {
             NetworkClass::Unmetered => self.unmetered,
