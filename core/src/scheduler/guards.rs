@@ -96,22 +96,32 @@ pub fn may_follow(own: &Lineage, id: SnapshotId, tags: &[String]) -> bool {
     }
 }
 
-/// What the last confirmed snapshot of this line held, of those that are about the same things; the oldest first.
+/// What the last confirmed snapshot held, of those that are about the same things; the oldest first. Of this line, or, where it has none that is confirmed, of
+/// the one that was there before.
 pub fn last_confirmed<'a>(
     own: &Lineage,
     same: impl DoubleEndedIterator<Item = &'a (SnapshotId, Snapshot)>,
 ) -> Option<Complete> {
     let is_confirmed = |tags: &[String]| !tags.iter().any(|tag| tag == UNCONFIRMED_TAG);
-    same.rev()
-        .filter(|(id, snapshot)| may_follow(own, *id, &snapshot.tags) && is_confirmed(&snapshot.tags))
-        .find_map(|(_, snapshot)| {
-            let summary = snapshot.summary.as_ref()?;
-            Some(Complete {
-                at_ms: snapshot.time.timestamp.seconds().saturating_mul(1000),
-                files: summary.total_files_processed,
-                bytes: summary.total_bytes_processed,
-            })
-        })
+    let mut of_others = None;
+    for (id, snapshot) in same.rev() {
+        let Some(summary) = &snapshot.summary else {
+            continue;
+        };
+        if !is_confirmed(&snapshot.tags) {
+            continue;
+        }
+        let held = Complete {
+            at_ms: snapshot.time.timestamp.seconds().saturating_mul(1000),
+            files: summary.total_files_processed,
+            bytes: summary.total_bytes_processed,
+        };
+        if may_follow(own, *id, &snapshot.tags) {
+            return Some(held);
+        }
+        of_others.get_or_insert(held);
+    }
+    of_others
 }
 
 /// Whether somebody else goes on under this identity.
@@ -185,6 +195,7 @@ fn follows_one_of(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     pub facts: SnapshotFacts,
+    pub parent: Option<SnapshotId>,
     /// Everything could be read when it was made, or an earlier version was kept of what could not.
     pub complete: bool,
 }
@@ -193,6 +204,7 @@ impl Candidate {
     pub fn of(id: SnapshotId, snapshot: &Snapshot) -> Self {
         Self {
             facts: SnapshotFacts::of(id, snapshot),
+            parent: snapshot.parent,
             complete: !snapshot.tags.iter().any(|tag| tag == INCOMPLETE_TAG),
         }
     }
@@ -211,7 +223,8 @@ pub enum ForgetRefusal {
 /// one name does not push each other out.
 ///
 /// Never one that is not followed by a complete snapshot of its group, so the newest complete one always stays; never one that is not from the past, which a clock
-/// must have got wrong; and none at all while the newborn guard holds. Unconfirmed snapshots neither go nor count.
+/// must have got wrong; and none at all while the newborn guard holds. Unconfirmed snapshots neither go nor count,
+/// and the newest of each branch of a fork stays.
 pub fn forgettable(
     all: Vec<Candidate>,
     policy: &retention::Policy,
@@ -229,6 +242,7 @@ pub fn forgettable(
         .filter(|candidate| candidate.complete)
         .map(|candidate| candidate.facts.id)
         .collect();
+    let heads = heads_of_forks(&all);
     let mut by_install: BTreeMap<Option<String>, Vec<SnapshotFacts>> = BTreeMap::new();
     for Candidate { facts, .. } in all {
         if !facts.tags.iter().any(|tag| tag == UNCONFIRMED_TAG) {
@@ -255,11 +269,38 @@ pub fn forgettable(
             .map(|decision| decision.snapshot);
         gone.extend(
             let_go
-                .filter(|facts| facts.time.timestamp < newest)
+                .filter(|facts| facts.time.timestamp < newest && !heads.contains(&facts.id))
                 .map(|facts| facts.id),
         );
     }
     Ok(gone)
+}
+
+/// The newest of each branch where a line forks: two phones published under one name before either saw the other, and each of these may be all that there is of
+/// one of them. Where branches have gone on under other names, what they began with is not the newest.
+fn heads_of_forks(all: &[Candidate]) -> HashSet<SnapshotId> {
+    let parents: HashMap<SnapshotId, Option<SnapshotId>> = all
+        .iter()
+        .map(|candidate| (candidate.facts.id, candidate.parent))
+        .collect();
+    let mut children = HashMap::<SnapshotId, usize>::new();
+    for parent in parents.values().flatten() {
+        *children.entry(*parent).or_default() += 1;
+    }
+    let follows_a_fork = |head: &SnapshotId| {
+        let mut at = *head;
+        // A line cannot be longer than there are snapshots, unless somebody made a ring.
+        for _ in 0..parents.len() {
+            match parents.get(&at).copied().flatten() {
+                Some(parent) if children.get(&parent).is_some_and(|number| *number > 1) => return true,
+                Some(parent) => at = parent,
+                None => return false,
+            }
+        }
+        false
+    };
+    let ids = parents.keys().filter(|id| !children.contains_key(id));
+    ids.filter(|id| follows_a_fork(id)).copied().collect()
 }
 
 #[cfg(test)]
