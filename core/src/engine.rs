@@ -1,5 +1,7 @@
 //! The front door: opens a vault, wires the actors, and hands jobs to them. It decides nothing.
 
+mod due;
+
 use std::{
     fs::{self, File},
     path::PathBuf,
@@ -29,11 +31,11 @@ use crate::{
         cpu::{CpuPool, CpuThreads},
         host::Host,
     },
-    scheduler::{Diary, SchedulerHandle, Work},
+    scheduler::{Diary, NetworkClass, SchedulerHandle, Work},
     snapshotter::{BackupJob, BackupReport, SnapshotterHandle, SnapshotterParts, SpoolRoom, Terms},
     storage::{self, Address, Storage, StorageOptions},
     uploader::{UploaderHandle, UploaderParts},
-    window::{self, Budget, Gate, HandOff, LockPolicy, NetworkClass, Outcome, WindowParts},
+    window::{self, Budget, Gate, HandOff, LockPolicy, Outcome, WindowParts},
 };
 
 /// What an engine is opened with.
@@ -153,6 +155,7 @@ impl Engine {
     pub async fn backup(&self, job: BackupJob, stop: CancellationToken) -> Result<BackupReport> {
         let backup = |shared: Arc<Shared>, cancel| async move {
             let terms = Terms {
+                guarded: false,
                 lock: LockPolicy::WhenShared,
                 pack_target_bytes: window::begin_unbounded(&shared.window, NetworkClass::Unmetered).await?,
                 window: None,
@@ -169,7 +172,7 @@ impl Engine {
     pub async fn run_window(&self, job: BackupJob, budget: Budget) -> Outcome {
         let stop = budget.stop.clone();
         let run = |shared: Arc<Shared>, cancel| async move {
-            window::run_window(&shared.window, job, budget, cancel).await
+            window::run_window(&shared.window, job, budget, false, cancel).await
         };
         let ended = self.run(Work::Backup, stop, run).await;
         ended.unwrap_or_else(Outcome::failed)

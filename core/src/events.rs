@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use crate::{
     format::{PackId, SnapshotId},
     limits,
+    scheduler::Reason,
 };
 
 /// What a job is doing.
@@ -163,6 +164,11 @@ pub enum Event {
     SealingAgain,
     SnapshotPublished {
         id: SnapshotId,
+    },
+    /// Something that the host should know, or ask its user about: the newest snapshot is too old or no longer so, the app has suddenly lost its data, another phone
+    /// goes on under this one's name. The reason's sort is a notice.
+    Noticed {
+        reason: Reason,
     },
 }
 

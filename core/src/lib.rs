@@ -8,6 +8,7 @@ mod catalog;
 mod check;
 mod civil;
 pub mod clock;
+mod due;
 mod engine;
 mod error;
 mod events;
@@ -30,7 +31,8 @@ mod uploader;
 mod window;
 
 pub use browse::{Entries, Entry};
-pub use check::{CheckJob, CheckReport, Finding, Severity};
+pub use check::{CheckJob, CheckReport, Finding, SampleReport, Severity};
+pub use due::{DueDone, DueJob, DueReport, DueWindow, StopSignal};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Kind, Place, Result, Retry};
 pub use events::{Event, Phase, Progress};
@@ -45,8 +47,7 @@ pub use restorer::{
     RestoreWarning, RestoredDatabase, apply_pending, confirm, pending, roll_back,
 };
 pub use scan::{DatabaseSource, Databases, Source};
+pub use scheduler::NetworkClass;
 pub use snapshotter::{BackupJob, BackupReport, BackupStats, Unreadable};
 pub use sqlite::{Access as DatabaseAccess, HostError, Quiesce, Quiesced, inspect::Integrity};
-pub use window::{
-    Allowances, Budget, HandOff, LockPolicy, MoreToDo, NetworkClass, Outcome, Waiting, WakeHint,
-};
+pub use window::{Allowances, Budget, HandOff, LockPolicy, MoreToDo, Outcome, Traffic, Waiting, WakeHint};

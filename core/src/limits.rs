@@ -238,7 +238,7 @@ pub const EVENT_BACKLOG: usize = 256;
 pub const REPORT_NAMES_MAX: usize = 1000;
 
 /// Days and classes of network that the ledger of spent bytes tells apart: a month of all classes, and some days beyond.
-pub const LEDGER_ENTRIES_MAX: usize = 4 * 36;
+pub const LEDGER_ENTRIES_MAX: usize = 5 * 36;
 /// The wait after a first failure; doubled with each further one. As long as the shortest period that Android honours.
 pub const BACKOFF_FIRST_MS: i64 = 15 * 60 * 1000;
 /// The longest wait after failures: whatever has happened, something is tried twice a day.
@@ -259,6 +259,15 @@ pub const CLOCK_TOLERANCE_MS: i64 = 2 * 60 * 1000;
 pub const JOURNAL_ROWS_MAX: usize = 2000;
 /// Months of counts that are kept of folded rows.
 pub const JOURNAL_MONTHS_MAX: usize = 36;
+/// Snapshots that an engine was about to publish when it was killed, and has not published one since: the newest are remembered.
+pub const INTENDED_SNAPSHOTS_MAX: usize = 16;
+/// Packs that one verification reads whole, drawn at random; in the course of a year of fortnights, each of a few hundred.
+pub const VERIFY_PACKS: usize = 16;
+/// Bytes that one verification reads, but for a pack that alone is larger.
+pub const VERIFY_BYTES: u64 = 32 * MIB as u64;
+/// Bytes that one window of a prune packs anew, and that it fetches of folders to plan: what takes a minute on a good network.
+pub const PRUNE_WINDOW_REPACK_BYTES: u64 = 64 * MIB as u64;
+pub const PRUNE_WINDOW_PLAN_BYTES: u64 = 32 * MIB as u64;
 /// Windows that an explanation tells of.
 pub const EXPLAIN_WINDOWS: usize = 8;
 
@@ -274,7 +283,7 @@ const _: () = {
     assert!(SPOOL_BYTES_MAX >= UPLOADS_IN_FLIGHT_BYTES_MAX + 2 * PACK_MAX_BYTES);
     assert!(PACK_BLOBS_MAX * 41 < 16 * MIB);
     // Every class on every day of the longest month, and of the two days that zones may differ by.
-    assert!(LEDGER_ENTRIES_MAX >= 4 * 33);
+    assert!(LEDGER_ENTRIES_MAX >= 5 * 33);
     // Our own packs are checked side by side: each costs two pieces, and a blob in both forms.
     assert!(2 * READ_BYTES_MAX + 2 * CHUNK_MAX_BYTES as u64 <= CHECK_BYTES_MAX / 2);
 };

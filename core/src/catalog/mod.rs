@@ -7,6 +7,7 @@
 pub(crate) mod blobs;
 pub(crate) mod databases;
 pub(crate) mod files;
+pub(crate) mod identity;
 pub(crate) mod journal;
 pub(crate) mod packs;
 pub(crate) mod run;

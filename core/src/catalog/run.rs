@@ -136,7 +136,7 @@ pub(crate) fn save_handed_off(tx: &Transaction<'_>, packs: &HashMap<PackId, Hand
 }
 
 /// What cannot be understood was written by another version, and is worth nothing.
-fn load<T: DeserializeOwned>(connection: &Connection, key: &str) -> Result<Option<T>> {
+pub(super) fn load<T: DeserializeOwned>(connection: &Connection, key: &str) -> Result<Option<T>> {
     let value: Option<Vec<u8>> = connection
         .prepare_cached("SELECT value FROM meta WHERE key = ?1")
         .and_then(|mut statement| statement.query_row([key], |row| row.get(0)).optional())
@@ -144,7 +144,7 @@ fn load<T: DeserializeOwned>(connection: &Connection, key: &str) -> Result<Optio
     Ok(value.and_then(|json| serde_json::from_slice(&json).ok()))
 }
 
-fn save<T: Serialize>(tx: &Transaction<'_>, key: &str, value: &T) -> Result<()> {
+pub(super) fn save<T: Serialize>(tx: &Transaction<'_>, key: &str, value: &T) -> Result<()> {
     let json = serde_json::to_vec(value).map_err(|error| Error::bug(format!("a fact as JSON: {error}")))?;
     tx.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")
         .and_then(|mut statement| statement.execute((key, json)))

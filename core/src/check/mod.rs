@@ -16,6 +16,7 @@ mod opening;
 mod packs;
 mod piece;
 pub(crate) mod reached;
+mod sample;
 pub(crate) mod scratch;
 mod snapshots;
 mod tree;
@@ -28,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::findings::Findings;
 pub use self::job::{CheckJob, CheckReport, Finding, Severity};
+pub use self::sample::SampleReport;
+pub(crate) use self::sample::sample;
 use crate::{
     catalog::{Catalog, remove_database},
     error::{Error, Kind, Result},

@@ -1,7 +1,10 @@
 //! Forgetting snapshots by a policy. What they alone referred to stays in the vault until a prune.
 
+mod due;
+
 use std::collections::HashSet;
 
+pub(crate) use self::due::forget_due;
 use crate::{
     catalog::{Catalog, vault},
     error::{Error, Kind, Result},

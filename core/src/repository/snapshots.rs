@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use super::Repository;
 use crate::{
-    catalog::{Catalog, vault},
+    catalog::{Catalog, identity, vault},
     error::{Error, Kind, Result},
     format::{FileId, FileType, Snapshot, SnapshotId, decode_unpacked},
     limits,
-    storage::file_name,
+    storage::{Body, file_name},
 };
 
 /// All snapshots, oldest first. Those seen before come from the catalog: a snapshot never changes.
@@ -86,12 +86,18 @@ pub(crate) async fn save_snapshot(
     snapshot: &Snapshot,
 ) -> Result<SnapshotId> {
     let json = snapshot.encode();
-    let id: SnapshotId = repository
-        .save_unpacked(FileType::Snapshot, json.clone())
-        .await?
-        .into();
+    let (file, sealed) = repository.seal_unpacked(json.clone()).await?;
+    let id = SnapshotId::from(file);
+    catalog.write(move |tx| identity::intend(tx, id)).await?;
+    repository
+        .storage
+        .put(FileType::Snapshot, &file, Body::Bytes(sealed))
+        .await?;
     catalog
-        .write(move |tx| vault::add_snapshot(tx, &id, &json))
+        .write(move |tx| {
+            vault::add_snapshot(tx, &id, &json)?;
+            identity::published(tx, id)
+        })
         .await?;
     Ok(id)
 }

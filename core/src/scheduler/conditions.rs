@@ -63,6 +63,7 @@ pub enum Network {
     Unclassified,
     Unmetered,
     Metered,
+    Expensive,
     Constrained,
     Roaming,
 }
@@ -74,24 +75,45 @@ impl Network {
             Self::Unknown | Self::Offline => None,
             Self::Unmetered => Some(NetworkClass::Unmetered),
             Self::Metered => Some(NetworkClass::Metered),
+            Self::Expensive => Some(NetworkClass::Expensive),
             Self::Constrained => Some(NetworkClass::Constrained),
             Self::Roaming | Self::Unclassified => Some(NetworkClass::Roaming),
         }
     }
 }
 
-/// What bytes are counted by.
+/// What a network costs, as the operating system says it: what bytes are counted by. Each is a class of its own, and none is part of what another allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkClass {
     Unmetered,
     Metered,
+    /// As iOS says it: cellular, or a personal hotspot.
+    Expensive,
+    /// Whatever network, while the owner of the phone asks apps to save data: Low Data Mode, Data Saver.
     Constrained,
     Roaming,
 }
 
 impl NetworkClass {
-    pub const ALL: [Self; 4] = [Self::Unmetered, Self::Metered, Self::Constrained, Self::Roaming];
+    pub const ALL: [Self; 5] = [
+        Self::Unmetered,
+        Self::Metered,
+        Self::Expensive,
+        Self::Constrained,
+        Self::Roaming,
+    ];
+
+    /// A lower-case word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unmetered => "unmetered",
+            Self::Metered => "metered",
+            Self::Expensive => "expensive",
+            Self::Constrained => "constrained",
+            Self::Roaming => "roaming",
+        }
+    }
 }
 
 impl From<NetworkClass> for Network {
@@ -99,6 +121,7 @@ impl From<NetworkClass> for Network {
         match class {
             NetworkClass::Unmetered => Self::Unmetered,
             NetworkClass::Metered => Self::Metered,
+            NetworkClass::Expensive => Self::Expensive,
             NetworkClass::Constrained => Self::Constrained,
             NetworkClass::Roaming => Self::Roaming,
         }

@@ -128,6 +128,33 @@ impl<'a> Diary<'a> {
         self.catalog.write(write).await
     }
 
+    /// Ends the window that `decide` opened, and says what is next without opening another. Raises or ends the alarm as `decide` does.
+    pub async fn settle(
+        &self,
+        now_ms: i64,
+        conditions: Conditions,
+        closed: Closed,
+    ) -> Result<(Decision, Option<Reason>)> {
+        let write = move |tx: &rusqlite::Transaction<'_>| {
+            journal::append(tx, now_ms, &conditions, &Entry::Closed(closed))?;
+            let history = journal::begin(tx, now_ms, 0)?;
+            let policy = journal::policy(tx)?.unwrap_or_default();
+            let alarm = alarm(now_ms, &policy, &history);
+            if let Some(reason) = alarm {
+                journal::append(tx, now_ms, &conditions, &Entry::Noticed { reason })?;
+            }
+            let decision = decide(now_ms, &policy, &conditions, &history);
+            journal::append(
+                tx,
+                now_ms,
+                &conditions,
+                &Entry::Waited(waited(&decision, &conditions)),
+            )?;
+            Ok((decision, alarm))
+        };
+        self.catalog.write(write).await
+    }
+
     /// Ends the window that `decide` opened.
     pub async fn closed(&self, now_ms: i64, conditions: Conditions, closed: Closed) -> Result<()> {
         self.notice(now_ms, conditions, Entry::Closed(closed)).await
@@ -158,11 +185,15 @@ impl<'a> Diary<'a> {
 fn told(decision: &Decision, conditions: &Conditions) -> Entry {
     match decision.verdict {
         Verdict::Run { task, grant } => Entry::Opened { task, grant },
-        Verdict::Wait => Entry::Waited(Waited {
-            due: decision.due.clone(),
-            reasons: decision.waits.iter().map(|wait| wait.reason).collect(),
-            wake_ms: decision.wakes.iter().map(|wake| wake.earliest_ms).min(),
-            standing: conditions.standing,
-        }),
+        Verdict::Wait => Entry::Waited(waited(decision, conditions)),
+    }
+}
+
+fn waited(decision: &Decision, conditions: &Conditions) -> Waited {
+    Waited {
+        due: decision.due.clone(),
+        reasons: decision.waits.iter().map(|wait| wait.reason).collect(),
+        wake_ms: decision.wakes.iter().map(|wake| wake.earliest_ms).min(),
+        standing: conditions.standing,
     }
 }

@@ -1,7 +1,9 @@
 //! Guards against losing good snapshots: to an app that has suddenly lost its data, to a second phone under the same identity, and to a retention that
 //! was not thought through. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
 
 use super::history::Complete;
 use crate::{
@@ -11,6 +13,8 @@ use crate::{
 
 /// The tag of snapshots that were made while the newborn guard holds: they are kept, and push nothing out.
 pub const UNCONFIRMED_TAG: &str = "lifeboat-unconfirmed";
+/// The tag of snapshots that lack something which could not be read, and of which no earlier version was kept.
+pub const INCOMPLETE_TAG: &str = "lifeboat-incomplete";
 /// Before the install id in the tag that says which install made a snapshot.
 pub const INSTALL_TAG: &str = "lifeboat-install=";
 
@@ -48,7 +52,7 @@ pub fn newborn(confirmed: Option<Complete>, files: u64, bytes: u64, held: bool) 
 }
 
 /// What one engine knows of its own line of snapshots.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
     pub install: String,
     /// The last snapshot that this engine knows it published.
@@ -69,14 +73,55 @@ pub struct LineageFacts {
 
 impl LineageFacts {
     pub fn of(id: SnapshotId, snapshot: &Snapshot) -> Self {
-        let install = snapshot.tags.iter().find_map(|tag| tag.strip_prefix(INSTALL_TAG));
         Self {
             id,
             parent: snapshot.parent,
             time: snapshot.time.timestamp,
-            install: install.map(str::to_owned),
+            install: install_of(&snapshot.tags).map(str::to_owned),
         }
     }
+}
+
+/// The install that made a snapshot with these tags, if it says so.
+pub fn install_of(tags: &[String]) -> Option<&str> {
+    tags.iter().find_map(|tag| tag.strip_prefix(INSTALL_TAG))
+}
+
+/// Whether a run of this line may compare with such a snapshot, and fall back on it for what cannot be read: never on one of another phone. An engine that has
+/// published nothing yet goes on from whatever there is.
+pub fn may_follow(own: &Lineage, id: SnapshotId, tags: &[String]) -> bool {
+    match install_of(tags) {
+        Some(install) => own.last.is_none() || own.last == Some(id) || install == own.install,
+        None => true,
+    }
+}
+
+/// What the last confirmed snapshot held, of those that are about the same things; the oldest first. Of this line, or, where it has none that is confirmed, of
+/// the one that was there before.
+pub fn last_confirmed<'a>(
+    own: &Lineage,
+    same: impl DoubleEndedIterator<Item = &'a (SnapshotId, Snapshot)>,
+) -> Option<Complete> {
+    let is_confirmed = |tags: &[String]| !tags.iter().any(|tag| tag == UNCONFIRMED_TAG);
+    let mut of_others = None;
+    for (id, snapshot) in same.rev() {
+        let Some(summary) = &snapshot.summary else {
+            continue;
+        };
+        if !is_confirmed(&snapshot.tags) {
+            continue;
+        }
+        let held = Complete {
+            at_ms: snapshot.time.timestamp.seconds().saturating_mul(1000),
+            files: summary.total_files_processed,
+            bytes: summary.total_bytes_processed,
+        };
+        if may_follow(own, *id, &snapshot.tags) {
+            return Some(held);
+        }
+        of_others.get_or_insert(held);
+    }
+    of_others
 }
 
 /// Whether somebody else goes on under this identity.
@@ -150,8 +195,19 @@ fn follows_one_of(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     pub facts: SnapshotFacts,
+    pub parent: Option<SnapshotId>,
     /// Everything could be read when it was made, or an earlier version was kept of what could not.
     pub complete: bool,
+}
+
+impl Candidate {
+    pub fn of(id: SnapshotId, snapshot: &Snapshot) -> Self {
+        Self {
+            facts: SnapshotFacts::of(id, snapshot),
+            parent: snapshot.parent,
+            complete: !snapshot.tags.iter().any(|tag| tag == INCOMPLETE_TAG),
+        }
+    }
 }
 
 /// Why nothing is forgotten.
@@ -163,10 +219,12 @@ pub enum ForgetRefusal {
     Retention(#[from] RetentionError),
 }
 
-/// The snapshots that the policy lets go, group by group as restic groups them: host and paths.
+/// The snapshots that the policy lets go, group by group as restic groups them, by host and paths, and each install's by themselves: what two phones back up under
+/// one name does not push each other out.
 ///
 /// Never one that is not followed by a complete snapshot of its group, so the newest complete one always stays; never one that is not from the past, which a clock
-/// must have got wrong; and none at all while the newborn guard holds. Unconfirmed snapshots neither go nor count.
+/// must have got wrong; and none at all while the newborn guard holds. Unconfirmed snapshots neither go nor count,
+/// and the newest of each branch of a fork stays.
 pub fn forgettable(
     all: Vec<Candidate>,
     policy: &retention::Policy,
@@ -184,12 +242,19 @@ pub fn forgettable(
         .filter(|candidate| candidate.complete)
         .map(|candidate| candidate.facts.id)
         .collect();
-    let confirmed = all.into_iter().map(|candidate| candidate.facts);
-    let confirmed = confirmed
-        .filter(|facts| !facts.tags.iter().any(|tag| tag == UNCONFIRMED_TAG))
-        .collect();
+    let heads = heads_of_forks(&all);
+    let mut by_install: BTreeMap<Option<String>, Vec<SnapshotFacts>> = BTreeMap::new();
+    for Candidate { facts, .. } in all {
+        if !facts.tags.iter().any(|tag| tag == UNCONFIRMED_TAG) {
+            let install = install_of(&facts.tags).map(str::to_owned);
+            by_install.entry(install).or_default().push(facts);
+        }
+    }
+    let groups = by_install
+        .into_values()
+        .flat_map(|line| retention::group(line, GroupBy::default()));
     let mut gone = Vec::new();
-    for (_, members) in retention::group(confirmed, GroupBy::default()) {
+    for (_, members) in groups {
         let past = |facts: &SnapshotFacts| facts.time.timestamp <= now;
         let whole = members
             .iter()
@@ -204,11 +269,38 @@ pub fn forgettable(
             .map(|decision| decision.snapshot);
         gone.extend(
             let_go
-                .filter(|facts| facts.time.timestamp < newest)
+                .filter(|facts| facts.time.timestamp < newest && !heads.contains(&facts.id))
                 .map(|facts| facts.id),
         );
     }
     Ok(gone)
+}
+
+/// The newest of each branch where a line forks: two phones published under one name before either saw the other, and each of these may be all that there is of
+/// one of them. Where branches have gone on under other names, what they began with is not the newest.
+fn heads_of_forks(all: &[Candidate]) -> HashSet<SnapshotId> {
+    let parents: HashMap<SnapshotId, Option<SnapshotId>> = all
+        .iter()
+        .map(|candidate| (candidate.facts.id, candidate.parent))
+        .collect();
+    let mut children = HashMap::<SnapshotId, usize>::new();
+    for parent in parents.values().flatten() {
+        *children.entry(*parent).or_default() += 1;
+    }
+    let follows_a_fork = |head: &SnapshotId| {
+        let mut at = *head;
+        // A line cannot be longer than there are snapshots, unless somebody made a ring.
+        for _ in 0..parents.len() {
+            match parents.get(&at).copied().flatten() {
+                Some(parent) if children.get(&parent).is_some_and(|number| *number > 1) => return true,
+                Some(parent) => at = parent,
+                None => return false,
+            }
+        }
+        false
+    };
+    let ids = parents.keys().filter(|id| !children.contains_key(id));
+    ids.filter(|id| follows_a_fork(id)).copied().collect()
 }
 
 #[cfg(test)]

@@ -362,7 +362,7 @@ impl History {
             Reason::Stale => self.alarmed = true,
             Reason::FreshAgain => self.alarmed = false,
             Reason::NewbornSuspected => self.newborn_hold = true,
-            Reason::NewbornConfirmed => self.newborn_hold = false,
+            Reason::NewbornConfirmed | Reason::NewbornOver => self.newborn_hold = false,
             _ => {}
         }
     }

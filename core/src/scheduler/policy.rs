@@ -174,8 +174,10 @@ pub enum Thermal {
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkRules {
     pub unmetered: ClassRule,
-    /// Mobile data at home, and networks that the system calls expensive.
+    /// Mobile data at home.
     pub metered: ClassRule,
+    /// What iOS calls expensive: cellular, and personal hotspots.
+    pub expensive: ClassRule,
     /// Whatever network, while the owner of the phone asks apps to save data (Data Saver, Low Data Mode).
     pub constrained: ClassRule,
     pub roaming: ClassRule,
@@ -187,11 +189,8 @@ impl Default for NetworkRules {
     fn default() -> Self {
         Self {
             unmetered: ClassRule::UNLIMITED,
-            metered: ClassRule {
-                using: Use::WhenLate,
-                day_bytes: Some(20 << 20),
-                month_bytes: Some(200 << 20),
-            },
+            metered: ClassRule::MOBILE,
+            expensive: ClassRule::MOBILE,
             constrained: ClassRule::NEVER,
             roaming: ClassRule::NEVER,
             month_begins_on: 1,
@@ -204,6 +203,7 @@ impl NetworkRules {
         match class {
             NetworkClass::Unmetered => &self.unmetered,
             NetworkClass::Metered => &self.metered,
+            NetworkClass::Expensive => &self.expensive,
             NetworkClass::Constrained => &self.constrained,
             NetworkClass::Roaming => &self.roaming,
         }
@@ -235,6 +235,12 @@ impl ClassRule {
         using: Use::Always,
         day_bytes: None,
         month_bytes: None,
+    };
+    /// A little of somebody's mobile data, and only where nothing better comes in time.
+    const MOBILE: Self = Self {
+        using: Use::WhenLate,
+        day_bytes: Some(20 << 20),
+        month_bytes: Some(200 << 20),
     };
     pub const NEVER: Self = Self {
         using: Use::Never,
@@ -314,7 +320,7 @@ mod tests {
             (r#"{"fresh_minutes": 0}"#, "fresh_minutes"),
             (r#"{"stale_minutes": 5}"#, "stale_minutes"),
             (
-                r#"{"network": {"unmetered": {"use": "never"}, "metered": {"use": "never"}}}"#,
+                r#"{"network": {"unmetered": {"use": "never"}, "metered": {"use": "never"}, "expensive": {"use": "never"}}}"#,
                 "no class",
             ),
             (r#"{"network": {"month_begins_on": 31}}"#, "month_begins_on"),

@@ -152,6 +152,7 @@ reasons! {
     FreshAgain, Notice, "fresh-again", "the alarm is over: there is a new complete snapshot", "";
     IdentityRenewed, Notice, "identity-renewed", "another phone goes on under the same identity: this one has taken a new one", "";
     NewbornSuspected, Notice, "newborn-suspected", "a backup holds a fraction of what the last one held: it is kept under a tag", "ask the user whether the data is gone on purpose";
+    NewbornOver, Notice, "newborn-over", "the data that was missing is back", "";
     NewbornConfirmed, Notice, "newborn-confirmed", "somebody confirmed that the data is gone on purpose", "";
 
     ThermalUnknown, Caution, "thermal-unknown", "nobody has said how hot the phone is: windows are kept short", "report the thermal state";

@@ -112,7 +112,9 @@ impl NetworkNeed {
     pub fn includes(self, class: NetworkClass) -> bool {
         match class {
             NetworkClass::Unmetered => true,
-            NetworkClass::Metered | NetworkClass::Constrained => self >= Self::NotRoaming,
+            NetworkClass::Metered | NetworkClass::Expensive | NetworkClass::Constrained => {
+                self >= Self::NotRoaming
+            }
             NetworkClass::Roaming => self == Self::Any,
         }
     }
@@ -121,7 +123,7 @@ impl NetworkNeed {
     pub fn of(classes: impl IntoIterator<Item = NetworkClass>) -> Option<Self> {
         let needs = classes.into_iter().map(|class| match class {
             NetworkClass::Unmetered => Self::Unmetered,
-            NetworkClass::Metered | NetworkClass::Constrained => Self::NotRoaming,
+            NetworkClass::Metered | NetworkClass::Expensive | NetworkClass::Constrained => Self::NotRoaming,
             NetworkClass::Roaming => Self::Any,
         });
         needs.max()

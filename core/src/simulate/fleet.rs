@@ -10,7 +10,7 @@ use super::{
     report::{Named, Report},
     rng::Rng,
 };
-use crate::scheduler::Policy;
+use crate::scheduler::{NetworkClass, Policy};
 
 /// Bins of five minutes over a day in UTC.
 const BINS: usize = 24 * 12;
@@ -57,7 +57,7 @@ pub struct LifeSum {
     pub requests: u64,
     pub alarms: u64,
     /// By class, as in `NetworkClass::ALL`.
-    pub bytes: [u64; 4],
+    pub bytes: [u64; NetworkClass::ALL.len()],
     /// How old the newest snapshot was, in hours, for one part in a hundred of the time each.
     pub age_percentiles: Vec<f64>,
     #[serde(skip)]

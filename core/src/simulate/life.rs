@@ -216,7 +216,7 @@ impl Days {
         let out = if self.away > 0 {
             Network::Roaming
         } else {
-            Network::Metered
+            self.mobile_data()
         };
         let work = match self.life {
             Life::Commuter | Life::Iphone | Life::Traveller if self.away == 0 => Network::Unmetered,
@@ -362,9 +362,18 @@ impl Days {
         let landed = if leaves {
             Network::Roaming
         } else {
-            Network::Metered
+            self.mobile_data()
         };
         self.at(board + flight, Change::Network(landed));
+    }
+
+    /// As each operating system calls it.
+    fn mobile_data(&self) -> Network {
+        if self.life == Life::Iphone {
+            Network::Expensive
+        } else {
+            Network::Metered
+        }
     }
 
     fn home(&self) -> String {

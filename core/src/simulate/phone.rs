@@ -279,7 +279,7 @@ fn job_is_ready(work: &OneTimeWork, world: &World) -> bool {
         NetworkType::Unmetered => world.network == Network::Unmetered,
         NetworkType::NotRoaming => matches!(
             world.network,
-            Network::Unmetered | Network::Metered | Network::Constrained
+            Network::Unmetered | Network::Metered | Network::Expensive | Network::Constrained
         ),
         NetworkType::Connected => world.network.class().is_some(),
     };

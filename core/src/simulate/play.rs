@@ -127,7 +127,7 @@ impl<'a> Player<'a> {
             zone: trace.zone.clone(),
             start_ms: trace.start_ms,
             days: trace.days,
-            day_bytes: vec![[0; 4]; trace.days as usize + 1],
+            day_bytes: vec![[0; NetworkClass::ALL.len()]; trace.days as usize + 1],
             ..Report::default()
         };
         Self {

@@ -20,7 +20,7 @@ pub struct Report {
     pub counted_days: u32,
     pub windows: Vec<WindowSeen>,
     /// For each day, bytes by class of network in the order of `NetworkClass::ALL`.
-    pub day_bytes: Vec<[u64; 4]>,
+    pub day_bytes: Vec<[u64; NetworkClass::ALL.len()]>,
     pub requests: u64,
     /// Times the app was woken by the system, and opened by its user.
     pub wakes: u32,
@@ -71,8 +71,8 @@ impl Report {
     }
 
     /// Bytes by class over the whole life.
-    pub fn bytes(&self) -> [u64; 4] {
-        let mut sum = [0; 4];
+    pub fn bytes(&self) -> [u64; NetworkClass::ALL.len()] {
+        let mut sum = [0; NetworkClass::ALL.len()];
         for day in &self.day_bytes {
             for (total, bytes) in sum.iter_mut().zip(day) {
                 *total += bytes;

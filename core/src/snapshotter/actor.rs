@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     assemble::{AssembleContext, Assembled},
     decide::{Effect, Event, Published, Run, Sealed},
+    guarding,
     job::{BackupJob, BackupReport, BackupStats},
+    look::{Look, is_about, paths},
     messages::{Backup, PackSealed, Terms},
     packing::Packing,
     pipeline::Pipeline,
@@ -22,20 +24,17 @@ use super::{
     room::SpoolRoom,
 };
 use crate::{
-    catalog::{Catalog, packs, run, vault},
+    catalog::{Catalog, run},
     error::{Error, Kind, Result},
     events::{self, Events, Meter, Phase},
     format::{BlobId, Snapshot, SnapshotId, Timestamp, ZonedTimestamp},
     limits,
-    repository::{
-        Repository, Spool, check_not_locked, known_snapshots, list_snapshots, or_cancelled, sync_indexes,
-    },
+    repository::{Repository, Spool, or_cancelled},
     runtime::budget::Budget,
     scan::{CaptureContext, DatabaseRules, Excludes, FileReader, Target, WalkContext},
     seal::{Chunker, Sealer},
     sqlite::page_hash::PageHasher,
     uploader::{PublishOutcome, UploaderHandle},
-    window::LockPolicy,
 };
 
 /// What the Snapshotter works with.
@@ -78,12 +77,6 @@ struct Current {
     so_far: Arc<Mutex<BackupStats>>,
     snapshot: Option<SnapshotId>,
     reply: oneshot::Sender<Result<BackupReport>>,
-}
-
-/// What looking at the vault found.
-struct Looked {
-    epoch: i64,
-    parent: Option<(SnapshotId, BlobId)>,
 }
 
 impl Actor for Snapshotter {
@@ -187,13 +180,15 @@ impl Snapshotter {
         let uploader = self.parts.uploader.clone();
         let (cancel, job) = (current.cancel.clone(), current.job.clone());
         let room = self.parts.room.clone();
+        let events = self.parts.events.clone();
         let look = Look {
+            guarded: current.terms.guarded,
             lock: current.terms.lock,
             in_window: current.terms.window.is_some(),
             anew: current.terms.window.as_ref().is_none_or(|window| window.look) || current.run.is_again(),
         };
         let looked = async move {
-            let look = look.perform(&repository, &catalog, &uploader, &room, &job, &cancel);
+            let look = look.perform(&repository, &catalog, &uploader, &room, &events, &job, &cancel);
             or_cancelled(&cancel, look).await
         };
         ctx.spawn(looked.into_actor(self).map(|looked, act, ctx| {
@@ -307,9 +302,14 @@ impl Snapshotter {
     fn publish(&mut self, ctx: &mut Context<Self>) {
         self.parts.meter.phase(Phase::Publishing);
         let Some(current) = &self.current else { return };
-        let Some(snapshot) = current.snapshot_document(&*self.parts.repository.clock) else {
+        let clock = self.parts.repository.clock.clone();
+        let Some(mut snapshot) = current.snapshot_document(&*clock) else {
             return;
         };
+        let held = (current.assembled.as_ref())
+            .filter(|_| current.terms.guarded)
+            .map(guarding::Held::of);
+        let (job, events) = (current.job.clone(), self.parts.events.clone());
         let (uploader, epoch, cancel) = (self.parts.uploader.clone(), current.epoch, current.cancel.clone());
         let lock = current.terms.lock;
         // The next window, if this one ends before, has no need to walk.
@@ -325,6 +325,11 @@ impl Snapshotter {
                 catalog
                     .write(move |tx| run::change_run(tx, |row| row.tree = Some(tree)))
                     .await?;
+            }
+            if let Some(held) = held {
+                let is_same = is_about(&job);
+                let tags = guarding::tags(&catalog, &*clock, &events, &job, is_same, &held).await?;
+                snapshot.tags.extend(tags);
             }
             uploader.publish(snapshot, epoch, lock, cancel).await
         };
@@ -417,26 +422,6 @@ impl Current {
     }
 }
 
-/// The paths as a snapshot names them: absolute, sorted, each once. A source with a name of its own is named by that.
-fn paths(job: &BackupJob) -> Vec<String> {
-    let mut paths: Vec<String> = job
-        .sources
-        .iter()
-        .map(|source| {
-            let place: PathBuf = source.place.iter().collect();
-            let path = if source.path.ends_with(&place) || source.place.is_empty() {
-                std::path::absolute(&source.path).unwrap_or_else(|_| source.path.clone())
-            } else {
-                PathBuf::from("/").join(place)
-            };
-            path.to_string_lossy().into_owned()
-        })
-        .collect();
-    paths.sort_unstable();
-    paths.dedup();
-    paths
-}
-
 /// The time as it is where this runs: retention counts days as people there do.
 fn local_time(time: SystemTime) -> ZonedTimestamp {
     let timestamp = Timestamp::from(time);
@@ -446,62 +431,6 @@ fn local_time(time: SystemTime) -> ZonedTimestamp {
     ZonedTimestamp {
         timestamp,
         offset_seconds: offset,
-    }
-}
-
-/// How to learn what the vault holds.
-struct Look {
-    lock: LockPolicy,
-    in_window: bool,
-    /// If not, what is known of it is recent enough.
-    anew: bool,
-}
-
-impl Look {
-    /// Learns what the vault holds, and sends on what an earlier run left in the spool.
-    async fn perform(
-        self,
-        repository: &Repository,
-        catalog: &Catalog,
-        uploader: &UploaderHandle,
-        room: &SpoolRoom,
-        job: &BackupJob,
-        cancel: &CancellationToken,
-    ) -> Result<Looked> {
-        let (snapshots, epoch) = if self.anew {
-            if self.lock != LockPolicy::Never {
-                check_not_locked(repository).await?;
-            }
-            let snapshots = list_snapshots(repository, catalog).await?;
-            (snapshots, sync_indexes(repository, catalog, cancel).await?)
-        } else {
-            (
-                known_snapshots(catalog).await?,
-                catalog.read(vault::loss_epoch).await?,
-            )
-        };
-        if self.in_window && self.anew {
-            let now_s = Timestamp::from(repository.clock.wall()).seconds();
-            catalog
-                .write(move |tx| run::change_run(tx, |row| (row.looked_s, row.tree) = (now_s, None)))
-                .await?;
-        }
-        if !self.in_window {
-            for pack in catalog.read(packs::spooled).await? {
-                let permit = room.of_spooled(pack.size);
-                uploader.send_pack(pack, permit, cancel.clone()).await?;
-            }
-        }
-        let wanted = paths(job);
-        let parent = snapshots.iter().rev().find(|(_, snapshot)| {
-            let mut paths = snapshot.paths.clone();
-            paths.sort_unstable();
-            snapshot.hostname == job.host && paths == wanted
-        });
-        Ok(Looked {
-            epoch,
-            parent: parent.map(|(id, snapshot)| (*id, snapshot.tree)),
-        })
     }
 }
 

@@ -14,6 +14,8 @@ use crate::{
 
 /// How a run is done.
 pub(crate) struct Terms {
+    /// The guards see to it that nothing of another phone's is mixed in, and that no good snapshot is pushed out.
+    pub(crate) guarded: bool,
     pub(crate) lock: LockPolicy,
     /// A pack is closed when it has so many bytes.
     pub(crate) pack_target_bytes: u64,

@@ -7,7 +7,9 @@ mod actor;
 mod assemble;
 mod databases;
 mod decide;
+mod guarding;
 mod job;
+mod look;
 mod messages;
 mod packing;
 mod pipeline;
@@ -17,6 +19,7 @@ mod room;
 mod rows;
 
 pub(crate) use actor::{SnapshotterHandle, SnapshotterParts};
+pub(crate) use guarding::{new_install, now_ms};
 pub use job::{BackupJob, BackupReport, BackupStats, Unreadable};
 pub(crate) use messages::{Terms, WindowTerms};
 pub(crate) use room::SpoolRoom;

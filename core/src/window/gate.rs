@@ -23,12 +23,24 @@ pub(crate) struct Gate {
     counts: Mutex<Counts>,
 }
 
+/// What went to the vault and came from it since somebody last asked. Bytes are counted as allowances count them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// In both directions.
+    pub bytes: u64,
+    pub requests: u64,
+    /// Bytes of packs that the vault confirmed.
+    pub confirmed: u64,
+}
+
 #[derive(Default)]
 struct Counts {
     /// `None` outside windows, and where a window has no limit.
     left: Option<u64>,
     sent: u64,
     meter: LinkMeter,
+    /// Also outside windows, and across them.
+    traffic: Traffic,
 }
 
 impl Gate {
@@ -42,9 +54,11 @@ impl Gate {
 
     /// Begins a window: from now on `left` bytes may travel.
     pub(crate) fn open(&self, left: Option<u64>, remembered: Option<Estimate>) {
-        *self.counts() = Counts {
+        let mut counts = self.counts();
+        *counts = Counts {
             left,
             meter: LinkMeter::remembering(remembered),
+            traffic: counts.traffic,
             ..Counts::default()
         };
     }
@@ -54,6 +68,15 @@ impl Gate {
         let mut counts = self.counts();
         counts.left = None;
         counts.sent
+    }
+
+    /// What travelled since the last call of this.
+    pub(crate) fn take_traffic(&self) -> Traffic {
+        std::mem::take(&mut self.counts().traffic)
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.counts().traffic
     }
 
     /// Of the allowance.
@@ -81,16 +104,21 @@ impl Gate {
                 Kind::Cancelled,
                 "the window's allowance of bytes is spent; the next one goes on",
             )),
-            Some(left) => {
-                counts.left = Some(left - bytes);
+            left => {
+                counts.left = left.map(|left| left - bytes);
+                counts.traffic.bytes = counts.traffic.bytes.saturating_add(bytes);
                 Ok(())
             }
-            None => Ok(()),
         }
+    }
+
+    fn requested(&self) {
+        self.counts().traffic.requests += 1;
     }
 
     /// Measures a request that carries nothing worth speaking of.
     async fn small<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        self.requested();
         let started_ms = self.now_ms();
         let answer = request.await?;
         let took_ms = self.now_ms().saturating_sub(started_ms);
@@ -133,10 +161,12 @@ impl Storage for Gate {
     async fn get(&self, kind: FileType, id: &FileId, limit: u64) -> Result<Vec<u8>> {
         // How much will come is only asked where it matters.
         if self.left().is_some_and(|left| left < limit) {
-            let size = self.inner.size(kind, id).await?.unwrap_or(0);
+            let size = self.size(kind, id).await?.unwrap_or(0);
             self.pay(size)?;
+            self.requested();
             return self.inner.get(kind, id, limit.min(size)).await;
         }
+        self.requested();
         let bytes = self.inner.get(kind, id, limit).await?;
         // Cannot fail, but for two of these at once: then the second one is refused its result.
         self.pay(bytes.len() as u64)?;
@@ -145,12 +175,14 @@ impl Storage for Gate {
 
     async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
         self.pay(range.end.saturating_sub(range.start))?;
+        self.requested();
         self.inner.get_range(kind, id, range).await
     }
 
     async fn put(&self, kind: FileType, id: &FileId, body: Body) -> Result<()> {
         let size = body.size();
         self.pay(size)?;
+        self.requested();
         self.counts().sent += size;
         if kind != FileType::Pack {
             // Small: says more about the latency than about the link.
@@ -164,6 +196,7 @@ impl Storage for Gate {
         };
         self.inner.put(kind, id, body).await?;
         put.confirmed = size;
+        self.counts().traffic.confirmed += size;
         Ok(())
     }
 
@@ -216,6 +249,12 @@ mod tests {
         assert!(wait(gate.get_range(FileType::Index, &id, 0..51)).is_err());
         wait(gate.get_range(FileType::Index, &id, 0..50)).unwrap();
         assert_eq!(gate.left(), Some(0));
+        let traffic = gate.take_traffic();
+        assert_eq!(
+            traffic.bytes, 250,
+            "what was spent is what the allowance lost: {traffic:?}"
+        );
+        assert_eq!(gate.take_traffic(), Traffic::default());
         assert_eq!(gate.close(), 100);
         wait(gate.put(FileType::Index, &other, body())).unwrap();
     }

@@ -17,7 +17,8 @@ mod outcome;
 mod run;
 
 pub(crate) use gate::Gate;
+pub use gate::Traffic;
 pub use hand_off::HandOff;
 pub(crate) use hand_off::{give_out, note};
-pub use outcome::{Allowances, Budget, LockPolicy, MoreToDo, NetworkClass, Outcome, Waiting, WakeHint};
+pub use outcome::{Allowances, Budget, LockPolicy, MoreToDo, Outcome, Waiting, WakeHint};
 pub(crate) use run::{WindowParts, begin_unbounded, end_unbounded, run_window};

@@ -6,42 +6,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, Kind, Retry},
+    scheduler::NetworkClass,
     snapshotter::BackupReport,
 };
-
-/// What a network costs, as the operating system says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NetworkClass {
-    Unmetered,
-    Metered,
-    /// A class of its own: never part of what `Metered` allows.
-    Roaming,
-    /// As iOS says it: cellular, or a personal hotspot.
-    Expensive,
-    /// As iOS says it: the user has turned Low Data Mode on.
-    Constrained,
-}
-
-impl NetworkClass {
-    pub const ALL: [Self; 5] = [
-        Self::Unmetered,
-        Self::Metered,
-        Self::Roaming,
-        Self::Expensive,
-        Self::Constrained,
-    ];
-
-    /// A lower-case word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unmetered => "unmetered",
-            Self::Metered => "metered",
-            Self::Roaming => "roaming",
-            Self::Expensive => "expensive",
-            Self::Constrained => "constrained",
-        }
-    }
-}
 
 /// Bytes that may travel, by the class of the network; `None` is no limit, zero is not at all.
 ///
@@ -72,6 +39,24 @@ impl Allowances {
         expensive: Some(0),
         constrained: Some(0),
     };
+
+    pub const NOTHING: Self = Self {
+        unmetered: Some(0),
+        ..Self::UNMETERED_ONLY
+    };
+
+    /// The same, with another bound for this class.
+    pub fn with(mut self, class: NetworkClass, bytes: Option<u64>) -> Self {
+        let bound = match class {
+            NetworkClass::Unmetered => &mut self.unmetered,
+            NetworkClass::Metered => &mut self.metered,
+            NetworkClass::Roaming => &mut self.roaming,
+            NetworkClass::Expensive => &mut self.expensive,
+            NetworkClass::Constrained => &mut self.constrained,
+        };
+        *bound = bytes;
+        self
+    }
 
     pub fn of(&self, class: NetworkClass) -> Option<u64> {
         match class {

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Budget, Gate, MoreToDo, NetworkClass, Outcome, Waiting, WakeHint,
+    Budget, Gate, MoreToDo, Outcome, Waiting, WakeHint,
     decide::{Span, Unindexed, View, unreachable_wait_s},
     divide::divide,
     hand_off,
@@ -20,6 +20,7 @@ use crate::{
     format::{PackId, Timestamp},
     limits,
     repository::{Repository, Spool, or_cancelled, remove_own_locks},
+    scheduler::NetworkClass,
     snapshotter::{BackupJob, BackupReport, SnapshotterHandle, SpoolRoom, Terms, WindowTerms},
     storage::Storage,
     uploader::UploaderHandle,
@@ -47,6 +48,7 @@ pub(crate) async fn run_window(
     parts: &WindowParts,
     job: BackupJob,
     budget: Budget,
+    guarded: bool,
     cancel: CancellationToken,
 ) -> Result<Outcome> {
     let row = begin(parts, &job).await?;
@@ -64,6 +66,7 @@ pub(crate) async fn run_window(
         seal: token.child_token(),
         token,
         budget,
+        guarded,
     };
     let ended = tokio::select! {
         ended = window.work(job, row) => ended,
@@ -184,6 +187,7 @@ fn cannot_begin(parts: &WindowParts, row: &RunRow, budget: &Budget) -> Option<Ou
 struct Window<'a> {
     parts: &'a WindowParts,
     budget: Budget,
+    guarded: bool,
     span: Span,
     /// Cancelled at the end of the window, or by whoever takes it back.
     token: CancellationToken,
@@ -287,6 +291,7 @@ impl Window<'_> {
 
     async fn back_up(&self, job: BackupJob, row: RunRow, look: bool, unfilled: Vec<PackId>) -> Result<Ended> {
         let terms = Terms {
+            guarded: self.guarded,
             lock: self.budget.lock,
             pack_target_bytes: self.pack_target(),
             window: Some(WindowTerms {

@@ -44,6 +44,7 @@ fn remove(reason: Reason, task: Task, (_, policy, conditions, history): &mut Wor
             let rule = match class {
                 NetworkClass::Unmetered => &mut policy.network.unmetered,
                 NetworkClass::Metered => &mut policy.network.metered,
+                NetworkClass::Expensive => &mut policy.network.expensive,
                 NetworkClass::Constrained => &mut policy.network.constrained,
                 NetworkClass::Roaming => &mut policy.network.roaming,
             };

@@ -52,7 +52,14 @@ fn quiet() -> impl Strategy<Value = Vec<QuietHours>> {
 /// Policies that say nothing impossible.
 pub fn policy() -> impl Strategy<Value = Policy> {
     let power = (wish(), wish(), wish(), 0_u8..=100, wish());
-    let network = (class_rule(), class_rule(), class_rule(), class_rule(), 1_i8..=28);
+    let network = (
+        class_rule(),
+        class_rule(),
+        class_rule(),
+        class_rule(),
+        1_i8..=28,
+        class_rule(),
+    );
     let times = (20_u32..20_000, 0_u32..60_000, 0_u32..300);
     let upkeep = (0_u32..40, 0_u32..40, 0_u32..40);
     (
@@ -80,7 +87,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
             ) = (power.3, power.4, hottest);
             (policy.network.unmetered, policy.network.metered) = (network.0, network.1);
             (policy.network.constrained, policy.network.roaming) = (network.2, network.3);
-            policy.network.month_begins_on = network.4;
+            (policy.network.month_begins_on, policy.network.expensive) = (network.4, network.5);
             (policy.fresh_minutes, policy.jitter_minutes) = (times.0, times.2);
             policy.stale_minutes = times.0 + times.1;
             (policy.forget_days, policy.verify_days, policy.prune_days) = upkeep;
@@ -97,6 +104,7 @@ pub fn conditions() -> impl Strategy<Value = Conditions> {
         Network::Unclassified,
         Network::Unmetered,
         Network::Metered,
+        Network::Expensive,
         Network::Constrained,
         Network::Roaming,
     ];
@@ -187,7 +195,7 @@ pub fn history(install: u64, steps: &[Step]) -> (History, i64) {
     let mut history = History::begin(install, now);
     for (gap, what, end, bytes) in steps {
         now = (now + gap).max(0);
-        let class = NetworkClass::ALL[what % 4];
+        let class = NetworkClass::ALL[what % 5];
         let conditions = Conditions {
             network: class.into(),
             ..at_rest(class)

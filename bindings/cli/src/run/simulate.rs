@@ -95,7 +95,7 @@ fn write_page(file: Option<&Path>, data: &impl Serialize) -> Result<()> {
 fn print(report: &Report, out: &mut Output) -> Result<()> {
     let months = f64::from(report.days) / 30.44;
     let monthly = |bytes: u64| Size((bytes as f64 / months) as u64);
-    let [unmetered, metered, constrained, roaming] = report.bytes();
+    let [unmetered, metered, expensive, constrained, roaming] = report.bytes();
     out.line(format_args!(
         "life      {}, {} days in {}",
         report.life, report.days, report.zone
@@ -117,7 +117,7 @@ fn print(report: &Report, out: &mut Output) -> Result<()> {
     out.line(format_args!(
         "a month   unmetered {}, metered {}, roaming {}; {:.0} requests",
         monthly(unmetered),
-        monthly(metered + constrained),
+        monthly(metered + expensive + constrained),
         monthly(roaming),
         report.requests as f64 / months
     ))?;
@@ -171,8 +171,8 @@ fn print_fleet(sum: &Fleet, out: &mut Output) -> Result<()> {
             life.never.to_string(),
             format!("{:.1}", life.alarms as f64 / months * 12.0),
             monthly(life.bytes[0]),
-            monthly(life.bytes[1] + life.bytes[2]),
-            monthly(life.bytes[3]),
+            monthly(life.bytes[1] + life.bytes[2] + life.bytes[3]),
+            monthly(life.bytes[4]),
             format!("{:.0}", life.requests as f64 / months),
         ]);
     }

@@ -154,6 +154,7 @@ fn parents_that_go_in_a_ring_end() {
 
 fn candidate(number: u8, day: i64, complete: bool, tag: Option<&str>) -> Candidate {
     Candidate {
+        parent: None,
         facts: SnapshotFacts {
             id: id(number),
             time: ZonedTimestamp::utc(Timestamp::new(day * 86_400, 0).unwrap()),
@@ -247,4 +248,20 @@ proptest! {
         let tagged_stay = all.iter().filter(|one| !one.facts.tags.is_empty()).all(|one| !gone.contains(&one.facts.id));
         prop_assert!(tagged_stay);
     }
+}
+
+/// Of two phones that published under one name, neither's newest goes; when it has gone on under another name, it is not the newest.
+#[test]
+fn the_newest_of_each_branch_of_a_fork_stays() {
+    let child = |number: u8, day: i64, parent: u8, install: &str| Candidate {
+        parent: Some(id(parent)),
+        ..candidate(number, day, true, Some(&format!("{INSTALL_TAG}{install}")))
+    };
+    let fork = vec![child(1, 1, 9, "x"), child(2, 2, 1, "x"), child(3, 3, 1, "x")];
+    let gone = forgettable(fork.clone(), &keep_last(1), at_day(10), false).unwrap();
+    assert_eq!(gone, [id(1)]);
+    let gone_on = [fork, vec![child(4, 4, 2, "y"), child(5, 5, 3, "z")]].concat();
+    let mut gone = forgettable(gone_on, &keep_last(1), at_day(10), false).unwrap();
+    gone.sort_unstable();
+    assert_eq!(gone, [id(1), id(2)], "each name's newest stays");
 }
