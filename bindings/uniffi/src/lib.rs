@@ -21,6 +21,7 @@
 
 mod calls;
 mod create;
+mod due;
 mod engine;
 mod entries;
 mod error;
@@ -30,6 +31,7 @@ mod jobs;
 mod limits;
 mod observer;
 mod pending;
+mod policy;
 mod reports;
 mod stop;
 mod threads;
@@ -37,6 +39,11 @@ mod vault;
 mod windows;
 
 pub use create::create_repository;
+pub use due::{
+    AndroidNetworkType, AndroidWork, AppleTask, BackupExplanation, BackupFreshness, BackupStatus, DueOutcome,
+    DueReason, DueTask, DueWait, NetworkNeed, NotWoken, PastWindow, WakeMoment, android_stop_code,
+    android_work, apple_tasks,
+};
 pub use engine::{EngineConfig, EngineHandle};
 pub use entries::{EntryKind, EntryReader, SnapshotEntry};
 pub use error::{EngineError, FullPlace};
@@ -49,6 +56,10 @@ pub use observer::Subscription;
 pub use pending::{
     AcceptedSchema, ApplyResult, DatabaseHealth, DatabaseState, PendingRestore, PendingStage,
     apply_pending_restore, confirm_restore, pending_restore, roll_back_restore,
+};
+pub use policy::{
+    AppStanding, BackupPolicy, KeepRules, NetworkRule, NetworkRules, NetworkState, NetworkUse,
+    PhoneConditions, PowerRules, QuietHours, ThermalState, Wish, default_policy,
 };
 pub use reports::{
     BackupOutcome, BackupSummary, EngineEvent, FindingSeverity, ForgetSummary, KeptSnapshot, KeyFileInfo,

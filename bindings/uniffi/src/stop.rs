@@ -1,6 +1,6 @@
 //! What a host stops a job with.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(uniffi::Object, Default)]
 pub struct StopToken {
     token: CancellationToken,
+    why: OnceLock<String>,
 }
 
 #[uniffi::export]
@@ -22,6 +23,12 @@ impl StopToken {
         self.token.cancel();
     }
 
+    /// The same, and the journal says why: a code of `docs/reasons.md` that begins with `stop-`, such as `stop-expired`. The first one stands.
+    pub fn stop_because(&self, code: String) {
+        let _ = self.why.set(code);
+        self.token.cancel();
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.token.is_cancelled()
     }
@@ -30,5 +37,9 @@ impl StopToken {
 impl StopToken {
     pub(crate) fn token(&self) -> CancellationToken {
         self.token.clone()
+    }
+
+    pub(crate) fn why(&self) -> Option<&str> {
+        self.why.get().map(String::as_str)
     }
 }

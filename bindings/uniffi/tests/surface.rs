@@ -14,10 +14,12 @@ use std::{
 };
 
 use lifeboat_ffi::{
-    AcceptedSchema, Allowances, ApplyResult, BackupOutcome, BackupRequest, BackupSource, EngineConfig,
-    EngineError, EngineEvent, EngineHandle, HostError, KeyStore, NetworkClass, Observer, PendingStage,
-    PruneRequest, RestoreRequest, RunProgress, StopToken, WaitingReason, WindowBudget, WindowOutcome,
-    apply_pending_restore, confirm_restore, create_repository, pending_restore, roll_back_restore,
+    AcceptedSchema, Allowances, AndroidNetworkType, ApplyResult, BackupFreshness, BackupOutcome,
+    BackupRequest, BackupSource, DueTask, EngineConfig, EngineError, EngineEvent, EngineHandle, HostError,
+    KeyStore, NetworkClass, NetworkState, Observer, PendingStage, PhoneConditions, PruneRequest, QuietHours,
+    RestoreRequest, RunProgress, StopToken, ThermalState, WaitingReason, WindowBudget, WindowOutcome,
+    android_stop_code, android_work, apple_tasks, apply_pending_restore, confirm_restore, create_repository,
+    default_policy, pending_restore, roll_back_restore,
 };
 use tempfile::TempDir;
 
@@ -412,4 +414,97 @@ fn a_staged_restore_is_applied_at_the_next_start_and_can_be_taken_back() {
     assert!(roll_back_restore(target.clone()).unwrap());
     assert_eq!(fs::read(&note).unwrap(), b"new");
     assert!(!confirm_restore(target).unwrap());
+}
+
+fn on(network: NetworkState) -> PhoneConditions {
+    PhoneConditions {
+        network,
+        network_since_ms: None,
+        charging: Some(true),
+        battery_percent: Some(80),
+        low_power_mode: Some(false),
+        idle: None,
+        thermal: Some(ThermalState::Nominal),
+        free_bytes: Some(1 << 40),
+        app_in_front: Some(false),
+        locked: Some(false),
+        asked: false,
+        window_left_ms: Some(600_000),
+        time_zone: Some("Europe/Berlin".into()),
+        standing: None,
+    }
+}
+
+#[test]
+fn what_is_due_is_done_and_what_is_not_is_explained() {
+    let scene = Scene::new();
+    scene.fill(1);
+    let engine = scene.open().unwrap();
+    let mut policy = default_policy();
+    policy.quiet = vec![QuietHours {
+        from: "03:00".into(),
+        until: "03:00".into(),
+    }];
+    let refused = wait(engine.set_policy(policy.clone()));
+    assert!(
+        matches!(refused, Err(EngineError::InvalidInput { .. })),
+        "{refused:?}"
+    );
+    policy.quiet.clear();
+    policy.keep.daily = "7".into();
+    wait(engine.set_policy(policy.clone())).unwrap();
+    assert_eq!(wait(engine.policy()).unwrap(), policy);
+
+    let due = |conditions| wait(engine.run_due(scene.request(), conditions, false, None, None)).unwrap();
+    let away = due(on(NetworkState::Offline));
+    assert_eq!((away.ran, away.waits[0].reason.code.as_str()), (None, "offline"));
+    let now_ms = away.wakes[0].earliest_ms;
+    let work = android_work(now_ms, away.wakes.clone());
+    assert_eq!(work[0].network, AndroidNetworkType::Unmetered);
+    let tasks = apple_tasks(now_ms, away.wakes, None, "refresh".into(), "processing".into());
+    assert_eq!(tasks.len(), 2);
+    let done = due(on(NetworkState::Unmetered));
+    assert_eq!(done.ran, Some(DueTask::FirstBackup));
+    assert_eq!(done.error, None);
+    assert!(
+        matches!(done.backup, Some(BackupOutcome::Published { .. })),
+        "{done:?}"
+    );
+    let status = wait(engine.status(now_ms, None)).unwrap();
+    assert_eq!(status.freshness, BackupFreshness::Fresh);
+    let told = wait(engine.explain(now_ms, Some(on(NetworkState::Offline)), None)).unwrap();
+    assert_eq!(told.windows.len(), 1);
+    assert!(told.windows[0].bytes > 1 << 20, "{told:?}");
+    assert_eq!(told.waits[0].reason.code, "not-due");
+    assert_eq!(wait(engine.confirm_newborn()).unwrap(), 0);
+    engine.stop_blocking(GRACE_MS).unwrap();
+}
+
+#[test]
+fn a_window_that_is_taken_back_says_why_in_the_journal() {
+    let scene = Scene::new();
+    scene.fill(64);
+    let engine = scene.open().unwrap();
+    let (told, events) = mpsc::channel();
+    let watching = engine.observe(Arc::new(Watch(told)), 50).unwrap();
+    let stop = StopToken::new();
+    let outcome = thread::scope(|scope| {
+        let window = scope.spawn(|| {
+            let request = scene.request();
+            wait(engine.run_due(
+                request,
+                on(NetworkState::Unmetered),
+                false,
+                None,
+                Some(stop.clone()),
+            ))
+        });
+        while !matches!(events.recv().unwrap(), EngineEvent::PackConfirmed { .. }) {}
+        stop.stop_because(android_stop_code(10));
+        window.join().unwrap().unwrap()
+    });
+    assert_eq!(outcome.ended.unwrap().code, "stop-quota");
+    assert!(outcome.backup.is_none());
+    watching.cancel();
+    engine.stop_blocking(GRACE_MS).unwrap();
 }
