@@ -21,7 +21,10 @@ let strict: [SwiftSetting] = [.enableExperimentalFeature("StrictConcurrency")]
 let package = Package(
     name: "Lifeboat",
     platforms: [.iOS(.v16), .macOS(.v13)],
-    products: [.library(name: "Lifeboat", targets: ["Lifeboat"])],
+    products: [
+        .library(name: "Lifeboat", targets: ["Lifeboat"]),
+        .library(name: "LifeboatBackground", targets: ["LifeboatBackground"]),
+    ],
     targets: engine + sqlite + [
         .target(
             name: "Lifeboat",
@@ -30,10 +33,13 @@ let package = Package(
             swiftSettings: strict,
             linkerSettings: link
         ),
+        .target(name: "LifeboatBackground", dependencies: ["Lifeboat"], swiftSettings: strict),
         // What a test kills.
         .executableTarget(
             name: "KilledBackup", dependencies: ["Lifeboat"], path: "Tests/KilledBackup", swiftSettings: strict),
         .testTarget(
             name: "LifeboatTests", dependencies: ["Lifeboat", "KilledBackup"] + sqliteDependency, swiftSettings: strict),
+        .testTarget(
+            name: "LifeboatBackgroundTests", dependencies: ["LifeboatBackground"], swiftSettings: strict),
     ]
 )

@@ -65,7 +65,7 @@ public final class Engine: Sendable {
     }
 
     /// Goes on with the backup until the deadline, and says what is left. A run lives in the state folder between windows: engines and processes may
-    /// come and go, and nothing that the vault has confirmed is sent again. Cancelling stops it within a quarter of a second.
+    /// come and go, and nothing that the vault has confirmed is sent again. Cancelling stops it within a quarter of a second; it then returns as always.
     ///
     /// - Parameters:
     ///   - network: What the device is connected to now. When that changes, cancel this window and begin another one.
@@ -80,6 +80,49 @@ public final class Engine: Sendable {
         return try await stoppable {
             try await self.handle.runWindow(request: request, budget: budget, holder: holder, stop: $0)
         }
+    }
+
+    /// To be called whenever the app is awake, for whatever reason: decides from the policy, the conditions, and all that was written down before; does
+    /// the most urgent work that may be done, in one window; and says when to wake the app next. In between, the engine does nothing by itself.
+    ///
+    /// Cancelling takes the window back within a quarter of a second, and the journal says so. The call then returns as always, if it had begun.
+    ///
+    /// - Parameter stopCode: What the journal says of a cancellation: a code that begins with `stop-`, such as `stop-expired`.
+    public func runDue(
+        _ request: BackupRequest, conditions: PhoneConditions, soleClient: Bool = false,
+        holder: (any DatabaseHolder)? = nil, stopCode: String = "stop-expired"
+    ) async throws -> DueOutcome {
+        try await stoppable(because: stopCode) {
+            try await self.handle.runDue(
+                request: request, conditions: conditions, soleClient: soleClient, holder: holder, stop: $0)
+        }
+    }
+
+    /// Keeps a policy from now on, in the state folder. Begin with ``defaultPolicy()`` and change what should be different.
+    public func setPolicy(_ policy: BackupPolicy) async throws {
+        try await handle.setPolicy(policy: policy)
+    }
+
+    /// The policy that is kept.
+    public func policy() async throws -> BackupPolicy {
+        try await handle.policy()
+    }
+
+    /// How the backup is doing, for a settings screen. Without conditions, as they were last said.
+    public func status(conditions: PhoneConditions? = nil) async throws -> BackupStatus {
+        try await handle.status(nowMs: Date.now.unixMilliseconds, conditions: conditions)
+    }
+
+    /// Why something is, was or is not done: now, or at a past moment.
+    public func explain(conditions: PhoneConditions? = nil, at: Date? = nil) async throws -> BackupExplanation {
+        try await handle.explain(
+            nowMs: Date.now.unixMilliseconds, conditions: conditions, atMs: at?.unixMilliseconds)
+    }
+
+    /// The user says that the data is gone on purpose: snapshots that were set aside count from now on. Returns how many there were.
+    @discardableResult
+    public func confirmNewborn() async throws -> UInt64 {
+        try await handle.confirmNewborn()
     }
 
     /// Something has changed for a backup that waits since the vault refused access or was full: the next window tries again.
@@ -202,7 +245,9 @@ public final class Engine: Sendable {
 
 /// A call that is asked to stop when its task is cancelled, and whose end is then waited for: structured concurrency is worth little if the engine
 /// still works when the task has ended.
-private func stoppable<T: Sendable>(_ call: @Sendable (StopToken) async throws -> T) async throws -> T {
+private func stoppable<T: Sendable>(
+    because code: String? = nil, _ call: @Sendable (StopToken) async throws -> T
+) async throws -> T {
     let stop = StopToken()
     return try await withTaskCancellationHandler {
         do {
@@ -212,8 +257,12 @@ private func stoppable<T: Sendable>(_ call: @Sendable (StopToken) async throws -
             throw CancellationError()
         }
     } onCancel: {
-        stop.stop()
+        if let code { stop.stopBecause(code: code) } else { stop.stop() }
     }
+}
+
+extension Date {
+    var unixMilliseconds: Int64 { Int64(timeIntervalSince1970 * 1000) }
 }
 
 extension Duration {

@@ -29,8 +29,8 @@ final class NetworkStoryTests: XCTestCase {
         let (database, note) = (scene.path("app/notes.db"), scene.app.appendingPathComponent("note.txt"))
         try scene.fill(mebibytes: 24)
         try Data("as it was".utf8).write(to: note)
-        run(database, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT); PRAGMA user_version = 3")
-        run(database, "INSERT INTO notes (text) VALUES ('milk')")
+        sql(database, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT); PRAGMA user_version = 3")
+        sql(database, "INSERT INTO notes (text) VALUES ('milk')")
         try await Engine.create(
             vault: server.vault, password: Scene.password, label: "test", keyStore: keys, credentials: signed)
         let request = scene.request
@@ -39,8 +39,7 @@ final class NetworkStoryTests: XCTestCase {
         let first = try await Engine.open(config, keyStore: keys, credentials: signed)
         let window = try await first.untilConfirmed { try await first.runWindow(request, deadline: .seconds(60)) }
         window.cancel()
-        let ended = await window.result
-        XCTAssertThrowsError(try ended.get()) { XCTAssertTrue($0 is CancellationError, "\($0)") }
+        guard case .moreToDo = try await window.value else { return XCTFail("24 MiB in no time") }
         let none = try await first.snapshots()
         XCTAssertTrue(none.isEmpty)
         try await first.stop()
@@ -56,7 +55,7 @@ final class NetworkStoryTests: XCTestCase {
             try await engine.stop()
         }
 
-        run(database, "INSERT INTO notes (text) VALUES ('bread')")
+        sql(database, "INSERT INTO notes (text) VALUES ('bread')")
         let third = try await Engine.open(config, keyStore: keys, credentials: signed)
         guard case .done(.published(_, let summary)) = try await third.runWindow(request, deadline: .seconds(60)) else {
             return XCTFail("the increment is not done")
@@ -67,7 +66,7 @@ final class NetworkStoryTests: XCTestCase {
 
         // Lost: a file is gone, and the database is not what it was. The app has it open, so the restore is for the next start.
         try FileManager.default.removeItem(at: note)
-        run(database, "DELETE FROM notes")
+        sql(database, "DELETE FROM notes")
         let target = scene.dir.path
         let staged = try await third.restore(RestoreRequest(snapshot: "latest", target: target, stageOnly: true))
         XCTAssertFalse(staged.isApplied)
@@ -85,5 +84,38 @@ final class NetworkStoryTests: XCTestCase {
         XCTAssertEqual(try String(contentsOf: note, encoding: .utf8), "as it was")
         XCTAssertTrue(try confirmRestore(target: target))
         XCTAssertNil(try pendingRestore(target: target))
+    }
+}
+
+/// When and what is the engine's to choose.
+final class DueTests: XCTestCase {
+    func testWhatIsDueIsDoneAndWhatIsNotIsExplained() async throws {
+        let scene = try await Scene()
+        try scene.fill(mebibytes: 1)
+        let engine = try await scene.open()
+        var policy = defaultPolicy()
+        policy.keep.daily = "7"
+        try await engine.setPolicy(policy)
+        let kept = try await engine.policy()
+        XCTAssertEqual(kept, policy)
+        var conditions = PhoneConditions(
+            network: .offline, charging: true, lowPowerMode: false, thermal: .nominal, freeBytes: 1 << 40,
+            timeZone: "Europe/Berlin")
+        let offline = try await engine.runDue(scene.request, conditions: conditions)
+        XCTAssertNil(offline.ran)
+        XCTAssertEqual(offline.waits.first?.reason.code, "offline")
+        let tasks = appleTasks(
+            nowMs: Int64(Date.now.timeIntervalSince1970 * 1000), wakes: offline.wakes, standing: nil,
+            refresh: "org.example.refresh", processing: "org.example.processing")
+        XCTAssertEqual(tasks.count, 2)
+        conditions.network = .unmetered
+        let done = try await engine.runDue(scene.request, conditions: conditions)
+        XCTAssertEqual(done.ran, .firstBackup)
+        guard case .published = done.backup else { return XCTFail("\(done)") }
+        let status = try await engine.status()
+        XCTAssertEqual(status.freshness, .fresh)
+        let told = try await engine.explain()
+        XCTAssertEqual(told.windows.count, 1)
+        try await engine.stop()
     }
 }

@@ -7,7 +7,7 @@ import SQLite3
 #endif
 
 /// What the app does to its database, with its own copy of SQLite.
-func run(_ path: String, _ statements: String) {
+func sql(_ path: String, _ statements: String) {
     var database: OpaquePointer?
     XCTAssertEqual(sqlite3_open(path, &database), SQLITE_OK)
     defer { sqlite3_close(database) }

@@ -9,7 +9,7 @@ final class StoryTests: XCTestCase {
         let scene = try await Scene()
         try scene.fill(mebibytes: 6)
         let database = scene.app.appendingPathComponent("notes.db").path
-        run(database, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT); INSERT INTO notes (text) VALUES ('milk')")
+        sql(database, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT); INSERT INTO notes (text) VALUES ('milk')")
         let request = BackupRequest(sources: scene.request.sources, label: "phone", skipIfUnchanged: true)
 
         var engine = try await scene.open()
@@ -18,7 +18,7 @@ final class StoryTests: XCTestCase {
         guard case .unchanged = try await engine.backup(request) else { return XCTFail() }
         try await engine.stop()
 
-        run(database, "INSERT INTO notes (text) VALUES ('bread')")
+        sql(database, "INSERT INTO notes (text) VALUES ('bread')")
         try Data("{}".utf8).write(to: scene.app.appendingPathComponent("settings.json"))
         engine = try await scene.open()
         guard case .published(_, let second) = try await engine.backup(request) else { return XCTFail() }

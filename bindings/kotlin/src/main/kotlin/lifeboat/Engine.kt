@@ -61,6 +61,40 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
         return stoppable { handle.runWindow(request, budget, holder, it) }
     }
 
+    /**
+     * To be called whenever the app is awake, for whatever reason: decides from the policy, [conditions], and all that was written down before; does
+     * the most urgent work that may be done, in one window; and says when to wake the app next. In between, the engine does nothing by itself.
+     *
+     * Cancelling takes the window back, within a quarter of a second, and the journal says so: what was done is kept, and the outcome is lost with the
+     * coroutine.
+     *
+     * @param stopCode is asked when the coroutine is cancelled: why, as a code that begins with `stop-`, such as [androidStopCode] gives
+     */
+    public suspend fun runDue(
+        request: BackupRequest,
+        conditions: PhoneConditions,
+        soleClient: Boolean = false,
+        holder: DatabaseHolder? = null,
+        stopCode: () -> String? = { null },
+    ): DueOutcome = stoppable(stopCode) { handle.runDue(request, conditions, soleClient, holder, it) }
+
+    /** Keeps a policy from now on, in the state folder. Begin with [defaultPolicy] and change what should be different. */
+    public suspend fun setPolicy(policy: BackupPolicy): Unit = handle.setPolicy(policy)
+
+    /** The policy that is kept. */
+    public suspend fun policy(): BackupPolicy = handle.policy()
+
+    /** How the backup is doing, for a settings screen. Without [conditions], as they were last said. */
+    public suspend fun status(conditions: PhoneConditions? = null): BackupStatus =
+        handle.status(System.currentTimeMillis(), conditions)
+
+    /** Why something is, was or is not done: now, or [at] a past moment in milliseconds since 1970. */
+    public suspend fun explain(conditions: PhoneConditions? = null, at: Long? = null): BackupExplanation =
+        handle.explain(System.currentTimeMillis(), conditions, at)
+
+    /** The user says that the data is gone on purpose: snapshots that were set aside count from now on. Returns how many there were. */
+    public suspend fun confirmNewborn(): Long = handle.confirmNewborn().toLong()
+
     /** Something has changed for a backup that waits since the vault refused access or was full: the next window tries again. */
     public suspend fun unpark(): Unit = handle.unpark()
 

@@ -13,10 +13,10 @@ import kotlinx.coroutines.withContext
 
 /**
  * A call that is asked to stop when its coroutine is cancelled, and whose end is then waited for: structured concurrency is worth little if
- * the engine still works when the scope is left.
+ * the engine still works when the scope is left. [why] is asked for the code that the journal keeps of the reason.
  */
 @OptIn(ExperimentalCoroutinesApi::class)
-internal suspend fun <T> stoppable(call: suspend (StopToken) -> T): T = StopToken().use { stop ->
+internal suspend fun <T> stoppable(why: () -> String? = { null }, call: suspend (StopToken) -> T): T = StopToken().use { stop ->
     try {
         coroutineScope {
             // Unconfined: the stop is asked for by the thread that cancels, even if the caller's dispatcher has no thread to spare. Undispatched: it
@@ -25,7 +25,7 @@ internal suspend fun <T> stoppable(call: suspend (StopToken) -> T): T = StopToke
                 try {
                     awaitCancellation()
                 } finally {
-                    stop.stop()
+                    why()?.let(stop::stopBecause) ?: stop.stop()
                 }
             }
             val result = withContext(NonCancellable) { call(stop) }

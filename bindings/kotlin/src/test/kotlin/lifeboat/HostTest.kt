@@ -161,7 +161,8 @@ class HostTest {
                     }
                     all
                 }
-                engine.backup(scene.request)
+                // Until the collector has come up.
+                do engine.backup(scene.request) while (!first.isCompleted)
                 val last = engine.progress
                 engine.stop()
                 assertEquals(last, seen.await().last(), "the last word is the last state")

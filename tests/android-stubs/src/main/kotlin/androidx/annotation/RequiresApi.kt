@@ -1,0 +1,4 @@
+package androidx.annotation
+
+@Target(AnnotationTarget.CLASS, AnnotationTarget.FUNCTION)
+annotation class RequiresApi(val value: Int)
