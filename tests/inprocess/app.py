@@ -273,7 +273,9 @@ def stops(library, folder, mode, times, seed, megabytes):
         report, over = {}, threading.Event()
         thread = threading.Thread(target=lambda into=report, end=over: (into.update(engine.backup()), end.set()))
         thread.start()
-        if over.wait(whole * dice.random()):
+        # Half of them while the database is held still, which is a small part of a backup.
+        aimed = dice.random() < 0.5 and observer.ask("wait", files, True, whole)
+        if over.wait((0.1 if aimed else 1) * whole * dice.random()):
             thread.join()
             continue
         is_locked = observer.ask("locks", files) > 0

@@ -3,8 +3,8 @@
 //! No lock is held while anything waits for the vault. First the *base* is sealed where there is none, without any lock: what is read may
 //! be pages of different moments, even torn ones, but the hash of each is remembered as it was read. Then, with the database held
 //! still, every page is compared with its hash, and those that differ are written to a file of the engine's own, as frames of the
-//! synthesised log: that takes as long as reading the database once. Base and log together are the database at that moment. Last,
-//! the frames are sealed, with the database let go.
+//! synthesised log: that takes about as long as reading the database once. Base and log together are the database at that moment. Last,
+//! with the database let go, the frames are read back: their hashes go into the catalog, and they are sealed.
 //!
 //! Of a database that changes so much that storing the base again pays (see `sqlite::plan`), the base is stored again, up to
 //! `DATABASE_BASE_ROUNDS_MAX` times: each round has less to catch up with.
