@@ -52,8 +52,11 @@ pub const DATABASE_CHUNKS: u64 = 512;
 pub const DATABASE_CHUNK_BYTES_MIN: u32 = 64 * KIB as u32;
 /// A log is not written anew for the sake of fewer superseded pages than this.
 pub const DATABASE_DEAD_FRAMES_MIN: u32 = 32;
-/// Pages of a database are compared in pieces of this many bytes: a stop is noticed between two of them.
-pub const DATABASE_READ_BYTES: usize = MIB;
+/// Pages of a database are compared in pieces of this many bytes, which a core finds in its own cache when it hashes what it just read. A stop
+/// is noticed between two of them.
+pub const DATABASE_READ_BYTES: usize = 128 * KIB;
+/// Segments of page hashes, of some 33 KiB, that are written to the catalog in one transaction, and wait for it in memory.
+pub const DATABASE_SEGMENTS_PER_WRITE: usize = 32;
 /// Times the base of a database that keeps changing is stored again before its changes are kept in the log, however many they are.
 pub const DATABASE_BASE_ROUNDS_MAX: u32 = 3;
 /// Times a comparison lets a waiting writer go first and begins anew. Then the writer waits for the rest of one comparison.

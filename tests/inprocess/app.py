@@ -1,10 +1,12 @@
 """An app with two databases, each written by another copy of SQLite, and with the engine in its process.
 
     app.py harm LIBRARY FOLDER MODE SNAPSHOTS SEED READER    READER: `engine`, or `naive`, who opens, reads and closes
-    app.py stop LIBRARY FOLDER MODE TIMES                    how long locks stay after a stop
+    app.py stop LIBRARY FOLDER MODE TIMES                    how long locks stay after a stop, while a database is held still
+    app.py stops LIBRARY FOLDER MODE TIMES SEED MEGABYTES    the same after stops at any moment of a backup, and how soon it ends
 
 FOLDER gets `app/` (what is backed up), `vault/` and `state/`. The last line printed is a JSON document of what was seen; whoever runs
-this decides what is good. Nothing waits for a time to pass: writers, engine and observers run against each other as fast as they can.
+this decides what is good. Nothing waits for a time to pass, but for `stops`, which is a measurement: writers, engine and observers run against
+each other as fast as they can.
 """
 
 import ctypes
@@ -211,16 +213,21 @@ def harm(library, folder, mode, snapshots, seed, reader):
     }
 
 
-def stop(library, folder, mode, times):
+def make_large(folder, mode, megabytes):
     app = os.path.join(folder, "app")
     os.makedirs(app)
     path = os.path.join(app, "large.db")
     connection = copies.PythonConnection(path)
     connection.run(f"PRAGMA journal_mode={mode}; CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB)")
     connection.run(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 64)"
+        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {megabytes})"
         " INSERT INTO t SELECT i, randomblob(1000000) FROM n"
     )
+    return path, connection
+
+
+def stop(library, folder, mode, times):
+    path, connection = make_large(folder, mode, 64)
     engine, observer = Engine(library, folder), Observer()
     engine.backup()
     files, left_ms, cancelled = [path, path + "-shm"], [], 0
@@ -245,11 +252,55 @@ def stop(library, folder, mode, times):
     return {"left ms": left_ms, "cancelled": cancelled, "left over": left_over}
 
 
+def stops(library, folder, mode, times, seed, megabytes):
+    path, connection = make_large(folder, mode, megabytes)
+    engine, observer, dice = Engine(library, folder), Observer(), random.Random(seed)
+    files, stopped, while_locked = [path, path + "-shm"], [], 0
+    engine.backup()
+
+    def change():
+        # A few pages most of the time; sometimes so many that there is a log to be read, or a base to be stored again.
+        rows = megabytes if dice.random() < 0.03 else dice.choice([1, 1, 1, 10, megabytes // 8])
+        size = 1_000_000 if rows > 1 else 100
+        connection.run(f"UPDATE t SET x = randomblob({size}) WHERE id % {megabytes // rows} = {dice.randrange(megabytes // rows)}")
+
+    change()
+    begun = time.monotonic()
+    engine.backup()
+    whole = time.monotonic() - begun
+    while len(stopped) < times:
+        change()
+        report, over = {}, threading.Event()
+        thread = threading.Thread(target=lambda into=report, end=over: (into.update(engine.backup()), end.set()))
+        thread.start()
+        # Half of them while the database is held still, which is a small part of a backup.
+        aimed = dice.random() < 0.5 and observer.ask("wait", files, True, whole)
+        if over.wait((0.1 if aimed else 1) * whole * dice.random()):
+            thread.join()
+            continue
+        is_locked = observer.ask("locks", files) > 0
+        stopped_at = time.monotonic()
+        engine.stop()
+        free_at = observer.ask("wait", files, False, 60)
+        thread.join()
+        ended_at = time.monotonic()
+        if "error" in report:
+            while_locked += is_locked
+            locks_ms = None if free_at is None else 1000 * max(0, free_at - stopped_at)
+            stopped.append([locks_ms if is_locked else 0, 1000 * (ended_at - stopped_at), observer.ask("locks", files)])
+    observer.close()
+    engine.close()
+    return {"stopped": stopped, "while locked": while_locked, "whole ms": 1000 * whole}
+
+
 def main():
     what, library, folder, mode, count, *rest = sys.argv[1:]
     if what == "harm":
         seed, reader = rest
         result = harm(library, folder, mode, int(count), int(seed), reader)
+    elif what == "stops":
+        seed, megabytes = map(int, rest)
+        result = stops(library, folder, mode, int(count), seed, megabytes)
     else:
         result = stop(library, folder, mode, int(count))
     print(json.dumps(result), flush=True)

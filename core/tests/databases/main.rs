@@ -7,6 +7,7 @@
 mod scene;
 
 mod app;
+mod held;
 mod histories;
 mod increments;
 mod trees;

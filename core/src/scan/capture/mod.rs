@@ -3,18 +3,20 @@
 //! No lock is held while anything waits for the vault. First the *base* is sealed where there is none, without any lock: what is read may
 //! be pages of different moments, even torn ones, but the hash of each is remembered as it was read. Then, with the database held
 //! still, every page is compared with its hash, and those that differ are written to a file of the engine's own, as frames of the
-//! synthesised log: that takes as long as reading the database once. Base and log together are the database at that moment. Last,
-//! the frames are sealed, with the database let go.
+//! synthesised log: that takes about as long as reading the database once. Base and log together are the database at that moment. Last,
+//! with the database let go, the frames are read back: their hashes go into the catalog, and they are sealed.
 //!
 //! Of a database that changes so much that storing the base again pays (see `sqlite::plan`), the base is stored again, up to
 //! `DATABASE_BASE_ROUNDS_MAX` times: each round has less to catch up with.
 
+mod compare;
 mod pages;
+mod stage;
 
 use std::{
     ffi::OsString,
     fs::File,
-    io::{self, BufWriter, Read, Write},
+    io::{self, Read},
     os::{
         fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -23,7 +25,9 @@ use std::{
     sync::Arc,
 };
 
+use compare::Comparison;
 use pages::{Bits, TouchedChunks};
+use stage::{Record, Staged};
 
 use super::{
     DirKey, Step,
@@ -104,7 +108,8 @@ struct Base {
 /// What comparing found.
 struct Compared {
     changed: Bits,
-    counts: Counts,
+    /// Those, and the pages that the log holds already.
+    live: Bits,
     plan: Plan,
 }
 
@@ -115,15 +120,6 @@ enum Attempt {
     NeedsBase,
     /// A writer was let through.
     Yielded,
-}
-
-/// Frames that wait to be sealed.
-struct Staged {
-    path: PathBuf,
-    anew: bool,
-    pages: u32,
-    end: LogEnd,
-    oddities: Vec<Oddity>,
 }
 
 impl Walker {
@@ -154,7 +150,7 @@ impl Walker {
         };
         let mut captured = Vec::with_capacity(works.len());
         for (work, staged) in works.into_iter().zip(staged) {
-            captured.push(self.seal_log(work, staged)?);
+            captured.push(self.seal_log(context, work, staged)?);
         }
         Ok(captured)
     }
@@ -183,7 +179,9 @@ impl Walker {
         }
         let mut staged = Vec::with_capacity(works.len());
         for ((work, view), compared) in works.iter().zip(&held).zip(&compared) {
-            staged.push(self.stage(context, work, view, compared)?);
+            let Some(base) = &work.base else { continue };
+            let path = context.staging.join(work.subject.key.to_string());
+            staged.push(stage::write(path, base, view, compared, &self.context.cancel)?);
         }
         Ok(Attempt::Staged(staged))
     }
@@ -305,133 +303,54 @@ impl Walker {
     ) -> Result<Option<Compared>, Failed> {
         let Some(base) = work.base else { return Ok(None) };
         let (page_bytes, pages) = (view.page_bytes(), view.pages());
-        let mut changed = Bits::new(pages);
-        let mut counts = Counts {
-            page_bytes,
-            pages,
-            frames: base.end.frames,
-            ..Counts::default()
+        let (mut changed, mut live) = (Bits::new(pages), Bits::new(pages));
+        let comparison = Comparison {
+            view,
+            all,
+            may_yield,
+            hasher: &context.hasher,
+            catalog: &self.context.reader.catalog,
+            database: work.no,
+            is_new: base.is_new,
+            cancel: &self.context.cancel,
         };
-        let mut chunks = TouchedChunks::new(base.chunk_bytes, page_bytes, pages);
-        let mut buffer = vec![0; limits::DATABASE_READ_BYTES.max(page_bytes as usize)];
-        let per_read = u32::try_from(buffer.len() / page_bytes as usize).unwrap_or(1);
-        for no in 0..Segment::count(pages) {
-            let known = self.segment(work, no, base.is_new)?;
-            let (first, in_segment) = (
-                no * crate::sqlite::segment::SEGMENT_PAGES,
-                Segment::pages_in(no, pages),
-            );
-            let mut at = 0;
-            while at < in_segment {
-                err_if_cancelled(&self.context.cancel)?;
-                if may_yield && all.iter().any(View::is_contended) {
-                    return Ok(None);
-                }
-                let count = per_read.min(in_segment - at);
-                let bytes = &mut buffer[..count as usize * page_bytes as usize];
-                view.read(first + at + 1, bytes).map_err(Failed::from)?;
-                for (page, at) in bytes.chunks_exact(page_bytes as usize).zip(at..) {
-                    let is_changed = known.hash(at) != Some(&context.hasher.hash(page));
-                    if is_changed {
-                        changed.set(first + at);
-                        counts.changed += 1;
-                    }
-                    if is_changed || known.is_logged(at) {
-                        counts.live += 1;
-                        counts.touched_bytes += chunks.touch(first + at);
-                    }
-                }
-                at += count;
-            }
+        if !comparison.run(&mut changed, &mut live)? {
+            return Ok(None);
         }
-        if counts.changed == 0 && pages != base.pages_before && pages > 0 {
+        if !changed.any() && pages != base.pages_before && pages > 0 {
             // A commit frame must say so, and needs a page to say it with.
             changed.set(0);
-            counts.changed = 1;
-            counts.live = counts.live.max(1);
-            counts.touched_bytes += chunks.touch(0);
+            live.set(0);
         }
+        let mut chunks = TouchedChunks::new(base.chunk_bytes, page_bytes, pages);
+        let counts = Counts {
+            page_bytes,
+            pages,
+            changed: changed.count(),
+            frames: base.end.frames,
+            live: live.count(),
+            touched_bytes: live.ones().map(|page| chunks.touch(page)).sum(),
+        };
         self.context
             .meter
             .bytes_read(u64::from(pages) * u64::from(page_bytes));
         let plan = plan(&counts);
-        Ok(Some(Compared {
-            changed,
-            counts,
-            plan,
-        }))
+        Ok(Some(Compared { changed, live, plan }))
     }
 
-    /// Writes the frames that the log needs to a file of the engine's own, and what the pages are now to the catalog.
-    fn stage(
-        &mut self,
-        context: &CaptureContext,
-        work: &Work,
-        view: &View,
-        compared: &Compared,
-    ) -> Result<Staged, Failed> {
+    /// Seals the staged frames, and remembers their pages. Nothing of the app's is held any more.
+    fn seal_log(&mut self, context: &CaptureContext, work: Work, staged: Staged) -> Result<Captured, Failed> {
         let Some(base) = work.base else {
             return Err(Failed::Read(io::Error::other("no base")));
         };
-        let (page_bytes, pages) = (view.page_bytes(), view.pages());
-        let rewrite = compared.plan == Plan::Rewrite;
-        let anew = base.is_new || rewrite;
-        let mut end = if anew { LogEnd::empty(page_bytes) } else { base.end };
-        let total = if rewrite {
-            compared.counts.live
-        } else {
-            compared.counts.changed
+        let record = Record {
+            catalog: &self.context.reader.catalog,
+            hasher: &context.hasher,
+            database: work.no,
+            base: &base,
+            cancel: &self.context.cancel,
         };
-        let path = context.staging.join(work.subject.key.to_string());
-        let mut file =
-            BufWriter::with_capacity(limits::DATABASE_READ_BYTES, create(&path).map_err(Failed::Read)?);
-        let (mut done, mut page) = (0, vec![0; page_bytes as usize]);
-        for no in 0..Segment::count(pages) {
-            err_if_cancelled(&self.context.cancel)?;
-            let (first, in_segment) = (
-                no * crate::sqlite::segment::SEGMENT_PAGES,
-                Segment::pages_in(no, pages),
-            );
-            let shrank = pages < base.pages_before && no + 1 == Segment::count(pages);
-            if !rewrite && !shrank && !compared.changed.any(first, in_segment) {
-                continue;
-            }
-            let mut segment = self.segment(work, no, base.is_new)?;
-            segment.truncate(in_segment);
-            for at in 0..in_segment {
-                let is_changed = compared.changed.get(first + at);
-                let is_wanted = is_changed || rewrite && segment.is_logged(at);
-                if !is_wanted {
-                    continue;
-                }
-                view.read(first + at + 1, &mut page).map_err(Failed::from)?;
-                done += 1;
-                let commit = if done == total { pages } else { 0 };
-                let head = end.append(first + at + 1, commit, &page);
-                file.write_all(&head)
-                    .and_then(|()| file.write_all(&page))
-                    .map_err(Failed::Read)?;
-                segment.set(at, context.hasher.hash(&page), true);
-            }
-            let id = work.no;
-            let catalog = &self.context.reader.catalog;
-            catalog.write_blocking(move |tx| databases::put_segment(tx, id, no, &segment))?;
-        }
-        file.flush().map_err(Failed::Read)?;
-        Ok(Staged {
-            path,
-            anew,
-            pages,
-            end,
-            oddities: view.oddities().to_vec(),
-        })
-    }
-
-    /// Seals the staged frames. Nothing of the app's is held any more.
-    fn seal_log(&mut self, work: Work, staged: Staged) -> Result<Captured, Failed> {
-        let Some(base) = work.base else {
-            return Err(Failed::Read(io::Error::other("no base")));
-        };
+        record.put(&staged)?;
         if staged.anew {
             // A blob of its own: by its id the log is known for what it is.
             let header = header_blob(base.page_bytes).to_vec();
@@ -473,13 +392,6 @@ impl Walker {
             oddities: staged.oddities,
         })
     }
-
-    fn segment(&self, work: &Work, no: u32, next: bool) -> Result<Segment, Failed> {
-        let database = work.no;
-        let catalog = &self.context.reader.catalog;
-        let found = catalog.read_blocking(move |db| databases::segment(db, database, no, next))?;
-        Ok(found.unwrap_or_else(Segment::new))
-    }
 }
 
 impl Subject {
@@ -491,18 +403,4 @@ impl Subject {
             access: &self.access,
         }
     }
-}
-
-fn create(path: &std::path::Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut options = File::options();
-    options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
 }

@@ -1,5 +1,7 @@
 //! Bookkeeping of pages while a database is compared. Pages are counted from zero here.
 
+use crate::sqlite::segment::SEGMENT_PAGES;
+
 /// One bit for each page.
 pub(super) struct Bits(Vec<u64>);
 
@@ -12,14 +14,32 @@ impl Bits {
         self.0[at as usize / 64] |= 1 << (at % 64);
     }
 
-    pub(super) fn get(&self, at: u32) -> bool {
-        self.0[at as usize / 64] & 1 << (at % 64) != 0
+    pub(super) fn any(&self) -> bool {
+        self.0.iter().any(|word| *word != 0)
     }
 
-    /// Whether any of `count` bits from `first` on is set. `first` is a multiple of 64.
-    pub(super) fn any(&self, first: u32, count: u32) -> bool {
-        let (first, until) = (first as usize / 64, (first + count).div_ceil(64) as usize);
-        self.0[first..until].iter().any(|word| *word != 0)
+    pub(super) fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// The pages whose bits are set, in ascending order.
+    pub(super) fn ones(&self) -> impl Iterator<Item = u32> {
+        self.0
+            .iter()
+            .zip((0_u32..).step_by(64))
+            .flat_map(|(&word, first)| {
+                let mut left = word;
+                std::iter::from_fn(move || {
+                    let bit = (left != 0).then(|| left.trailing_zeros())?;
+                    left &= left - 1;
+                    Some(first + bit)
+                })
+            })
+    }
+
+    /// The bits of each segment, apart from each other.
+    pub(super) fn segments(&mut self) -> impl Iterator<Item = &mut [u64]> {
+        self.0.chunks_mut(SEGMENT_PAGES as usize / 64)
     }
 }
 
@@ -65,11 +85,16 @@ mod tests {
     }
 
     #[test]
-    fn bits_are_found_in_their_range_only() {
+    fn bits_come_back_in_order_and_each_segment_has_its_own() {
         let mut bits = Bits::new(4100);
-        bits.set(2048);
-        bits.set(4099);
-        assert!(!bits.any(0, 2048) && bits.any(2048, 2048) && bits.any(4096, 4));
-        assert!(bits.get(4099) && !bits.get(4098));
+        assert!(!bits.any() && bits.count() == 0);
+        for at in [4099, 0, 63, 64, 2047, 2048] {
+            bits.set(at);
+        }
+        assert_eq!(bits.ones().collect::<Vec<_>>(), [0, 63, 64, 2047, 2048, 4099]);
+        assert!(bits.any() && bits.count() == 6);
+        let ones = |words: &mut [u64]| words.iter().map(|word| word.count_ones()).sum::<u32>();
+        assert_eq!(bits.segments().map(ones).collect::<Vec<_>>(), [4, 1, 1]);
+        assert_eq!(Bits::new(0).segments().count(), 0);
     }
 }
