@@ -27,8 +27,26 @@ pub(crate) struct Gate {
 struct Counts {
     /// `None` outside windows, and where a window has no limit.
     left: Option<u64>,
-    sent: u64,
+    travelled: Travelled,
     meter: LinkMeter,
+}
+
+/// What went on between a window and the vault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Travelled {
+    /// Bytes of stored files, each try in full.
+    pub(crate) sent: u64,
+    /// Of these, what the vault has taken.
+    pub(crate) confirmed: u64,
+    is_asked: bool,
+    is_answered: bool,
+}
+
+impl Travelled {
+    /// Whether the vault was asked for something, and did not answer once.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.is_asked && !self.is_answered
+    }
 }
 
 impl Gate {
@@ -49,11 +67,11 @@ impl Gate {
         };
     }
 
-    /// Ends the window: returns the bytes that were sent in it.
-    pub(crate) fn close(&self) -> u64 {
+    /// Ends the window: returns what went on in it.
+    pub(crate) fn close(&self) -> Travelled {
         let mut counts = self.counts();
         counts.left = None;
-        counts.sent
+        counts.travelled
     }
 
     /// Of the allowance.
@@ -89,10 +107,21 @@ impl Gate {
         }
     }
 
+    /// Makes a request, and notes whether it is answered. A refusal is an answer.
+    async fn asked<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        self.counts().travelled.is_asked = true;
+        let answer = request.await;
+        let is_away = answer
+            .as_ref()
+            .is_err_and(|error| error.kind() == Kind::Unreachable);
+        self.counts().travelled.is_answered |= !is_away;
+        answer
+    }
+
     /// Measures a request that carries nothing worth speaking of.
     async fn small<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
         let started_ms = self.now_ms();
-        let answer = request.await?;
+        let answer = self.asked(request).await?;
         let took_ms = self.now_ms().saturating_sub(started_ms);
         self.counts().meter.answered(took_ms);
         Ok(answer)
@@ -133,11 +162,11 @@ impl Storage for Gate {
     async fn get(&self, kind: FileType, id: &FileId, limit: u64) -> Result<Vec<u8>> {
         // How much will come is only asked where it matters.
         if self.left().is_some_and(|left| left < limit) {
-            let size = self.inner.size(kind, id).await?.unwrap_or(0);
+            let size = self.asked(self.inner.size(kind, id)).await?.unwrap_or(0);
             self.pay(size)?;
-            return self.inner.get(kind, id, limit.min(size)).await;
+            return self.asked(self.inner.get(kind, id, limit.min(size))).await;
         }
-        let bytes = self.inner.get(kind, id, limit).await?;
+        let bytes = self.asked(self.inner.get(kind, id, limit)).await?;
         // Cannot fail, but for two of these at once: then the second one is refused its result.
         self.pay(bytes.len() as u64)?;
         Ok(bytes)
@@ -145,16 +174,18 @@ impl Storage for Gate {
 
     async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
         self.pay(range.end.saturating_sub(range.start))?;
-        self.inner.get_range(kind, id, range).await
+        self.asked(self.inner.get_range(kind, id, range)).await
     }
 
     async fn put(&self, kind: FileType, id: &FileId, body: Body) -> Result<()> {
         let size = body.size();
         self.pay(size)?;
-        self.counts().sent += size;
+        self.counts().travelled.sent += size;
         if kind != FileType::Pack {
             // Small: says more about the latency than about the link.
-            return self.inner.put(kind, id, body).await;
+            self.asked(self.inner.put(kind, id, body)).await?;
+            self.counts().travelled.confirmed += size;
+            return Ok(());
         }
         let now_ms = self.now_ms();
         self.counts().meter.put_started(now_ms);
@@ -162,8 +193,9 @@ impl Storage for Gate {
             gate: self,
             confirmed: 0,
         };
-        self.inner.put(kind, id, body).await?;
+        self.asked(self.inner.put(kind, id, body)).await?;
         put.confirmed = size;
+        self.counts().travelled.confirmed += size;
         Ok(())
     }
 
@@ -216,7 +248,9 @@ mod tests {
         assert!(wait(gate.get_range(FileType::Index, &id, 0..51)).is_err());
         wait(gate.get_range(FileType::Index, &id, 0..50)).unwrap();
         assert_eq!(gate.left(), Some(0));
-        assert_eq!(gate.close(), 100);
+        let travelled = gate.close();
+        assert_eq!((travelled.sent, travelled.confirmed), (100, 100));
+        assert!(!travelled.is_unanswered());
         wait(gate.put(FileType::Index, &other, body())).unwrap();
     }
 }
