@@ -17,13 +17,13 @@ use lifeboat::{
     Allowances, BackupJob, Budget, Engine, EngineOptions, Event, Kind, Outcome, Retry, Source, Unlock,
     Waiting, WakeHint,
     clock::SystemClock,
-    storage::{Address, BucketStyle, CredentialSource, Credentials, StorageOptions, open_with},
+    storage::{Address, Credentials, StorageOptions, open_with},
 };
 use lifeboat_tests::{
     Restic, Rng, Scene, assert_same, compare,
     scene::{HOST, PASSWORD, restored},
     seed,
-    servers::{Access, Direction::*, Process, Proxy, RestServer, S3Server, Toxic, rest, s3::Make},
+    servers::{AnyServer, Direction::*, Proxy, Toxic},
 };
 
 const STOP: Duration = Duration::from_secs(20);
@@ -54,56 +54,9 @@ const PART_OF_A_PACK: u64 = 200_000;
 /// Less than any answer.
 const PART_OF_A_HEAD: u64 = 20;
 
-enum Server {
-    Rest(RestServer),
-    S3(S3Server),
-}
-
-impl Server {
-    fn port(&self) -> u16 {
-        match self {
-            Self::Rest(server) => server.port(),
-            Self::S3(server) => server.port(),
-        }
-    }
-
-    fn process(&mut self) -> &mut Process {
-        match self {
-            Self::Rest(server) => server.process(),
-            Self::S3(server) => server.process(),
-        }
-    }
-
-    fn address(&self) -> String {
-        match self {
-            Self::Rest(server) => server.address(),
-            Self::S3(server) => server.address(BucketStyle::Path, "phone"),
-        }
-    }
-
-    fn access(&self) -> Access {
-        match self {
-            Self::Rest(server) => server.access(),
-            Self::S3(server) => server.access(),
-        }
-    }
-
-    fn options(&self) -> StorageOptions {
-        let credentials = match self {
-            Self::Rest(_) => None,
-            Self::S3(server) => Some(Arc::new(server.credentials()) as Arc<dyn CredentialSource>),
-        };
-        StorageOptions {
-            credentials,
-            stall_timeout: STALL,
-            ..StorageOptions::default()
-        }
-    }
-}
-
 /// A phone, its vault, and the network between them.
 struct Place {
-    server: Server,
+    server: AnyServer,
     proxy: Proxy,
     scene: Scene,
     engine: Engine,
@@ -113,20 +66,23 @@ struct Place {
 }
 
 impl Place {
-    fn new(server: Server, own_seed: u64) -> Self {
+    fn new(server: AnyServer, own_seed: u64) -> Self {
         let (scene, proxy) = (Scene::new(), Proxy::before(server.port()));
         let address = server.address();
         let restic = Restic::current(Path::new(&address)).with_access(&server.access());
-        let by_proxy = address.replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port));
-        let vault: Address = by_proxy.parse().unwrap();
+        let vault: Address = server.address_by(&proxy).parse().unwrap();
+        let options = StorageOptions {
+            stall_timeout: STALL,
+            ..server.options()
+        };
         let clock = Arc::new(SystemClock::default());
-        let storage = open_with(&vault, &server.options(), clock.clone()).unwrap();
+        let storage = open_with(&vault, &options, clock.clone()).unwrap();
         let (_, key) = wait(lifeboat::init(&*storage, PASSWORD, HOST, &*clock)).unwrap();
         let engine = Engine::open(EngineOptions {
             vault,
             state_dir: scene.path("state"),
             unlock: Unlock::MasterKey(key),
-            storage: server.options(),
+            storage: options,
         });
         Self {
             engine: engine.unwrap(),
@@ -165,7 +121,7 @@ impl Place {
     }
 
     /// The same with small packs, and `strike` when the first of them is confirmed.
-    fn struck_window(&mut self, strike: &dyn Fn(&Proxy, &mut Server)) -> Outcome {
+    fn struck_window(&mut self, strike: &dyn Fn(&Proxy, &mut AnyServer)) -> Outcome {
         let budget = Budget {
             allowances: Allowances {
                 unmetered: Some(ALLOWANCE),
@@ -253,7 +209,7 @@ impl Place {
 
     /// Faults that begin in the middle.
     fn broken_off(&mut self) {
-        let faults: [(&str, &dyn Fn(&Proxy, &mut Server)); 7] = [
+        let faults: [(&str, &dyn Fn(&Proxy, &mut AnyServer)); 7] = [
             ("nobody listens any more", &|proxy, _| proxy.close()),
             ("silence in requests", &|proxy, _| proxy.add(Up, Toxic::Silence)),
             ("silence in answers", &|proxy, _| proxy.add(Down, Toxic::Silence)),
@@ -378,22 +334,14 @@ fn wait<T>(work: impl Future<Output = T>) -> T {
         .block_on(work)
 }
 
-fn rest_server() -> Server {
-    Server::Rest(RestServer::start(rest::Options::default()))
-}
-
-fn versitygw() -> Server {
-    Server::S3(S3Server::start(Make::Versity))
-}
-
-fn suffers_and_converges(server: Server, own_seed: u64) {
+fn suffers_and_converges(server: AnyServer, own_seed: u64) {
     let mut place = Place::new(server, own_seed);
     place.cut_off();
     place.broken_off();
     place.end();
 }
 
-fn crawls_and_converges(server: Server, own_seed: u64) {
+fn crawls_and_converges(server: AnyServer, own_seed: u64) {
     let mut place = Place::new(server, own_seed);
     place.slow();
     place.end();
@@ -401,22 +349,22 @@ fn crawls_and_converges(server: Server, own_seed: u64) {
 
 #[test]
 fn a_network_that_breaks_costs_a_rest_server_nothing_but_time() {
-    suffers_and_converges(rest_server(), 101);
+    suffers_and_converges(AnyServer::rest(), 101);
 }
 
 #[test]
 fn a_network_that_breaks_costs_an_s3_server_nothing_but_time() {
-    suffers_and_converges(versitygw(), 102);
+    suffers_and_converges(AnyServer::s3(), 102);
 }
 
 #[test]
 fn a_slow_network_to_a_rest_server_is_enough() {
-    crawls_and_converges(rest_server(), 103);
+    crawls_and_converges(AnyServer::rest(), 103);
 }
 
 #[test]
 fn a_slow_network_to_an_s3_server_is_enough() {
-    crawls_and_converges(versitygw(), 104);
+    crawls_and_converges(AnyServer::s3(), 104);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Real servers that nobody here wrote, each started for one test on a port of its own and killed when dropped.
 
+pub mod any;
 pub mod proxy;
 pub mod rest;
 pub mod s3;
@@ -16,6 +17,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+pub use any::AnyServer;
 pub use proxy::{Direction, Proxy, Toxic};
 pub use rest::RestServer;
 pub use s3::S3Server;
