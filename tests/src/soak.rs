@@ -187,6 +187,8 @@ impl Soak {
                 Some(exit::MORE_TO_DO | exit::WAITING | exit::INTERRUPTED) => {}
                 // A prune that was at work.
                 Some(exit::LOCKED) if is_pruned => {}
+                // Before it listened to signals, and so before it did anything.
+                None if matches!(fate, Fate::Stopped) && finished.stderr.is_empty() => {}
                 // Not even opened.
                 Some(exit::FAILED) if is_cut_off => {}
                 _ => panic!("{fate:?}\n{finished}"),
