@@ -1,15 +1,21 @@
-//! A long life in windows: random lengths and allowances, kills, stops, freezes, a stock prune in the middle, and an app that writes. Whatever comes:
-//! it converges, what is in the vault is whole, and hardly a byte is sent twice.
+//! A long life in windows: random lengths and allowances, kills, stops, freezes, a stock prune in the middle, an app that writes, and, where the vault
+//! is a server's, a network that breaks and comes back. Whatever comes: it converges, what is in the vault is whole, and hardly a byte is sent twice.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustix::process::Signal;
 
 use crate::{
-    Forest, Rng, Scene, assert_same, compare,
+    Forest, Lifeboat, Restic, Rng, Scene, assert_same, compare,
     lifeboat_cli::exit,
     process::{Finished, Running},
     scene::{HOST, restored, utf8},
+    servers::{AnyServer, Direction, Proxy, Toxic},
     tree_gen::Mutation,
     vault::{self, Stored},
 };
@@ -34,6 +40,7 @@ pub struct Tally {
     pub freezes: u64,
     pub prunes: u64,
     pub writes: u64,
+    pub networks: u64,
 }
 
 /// What happens to a window.
@@ -42,25 +49,75 @@ enum Fate {
     LeftAlone,
     Killed,
     Stopped,
-    Frozen { prune: bool },
+    Frozen {
+        prune: bool,
+    },
     AppWrites,
+    /// The network breaks, and is well again after so long.
+    Network {
+        toxic: Option<Toxic>,
+        direction: Direction,
+        for_ms: u64,
+    },
 }
 
 impl Fate {
-    fn some(rng: &mut Rng) -> Self {
-        match rng.below(10) {
+    fn some(rng: &mut Rng, is_far: bool) -> Self {
+        match rng.below(if is_far { 15 } else { 10 }) {
             0..=2 => Self::LeftAlone,
             3 | 4 => Self::Killed,
             5 | 6 => Self::Stopped,
             7 => Self::Frozen { prune: false },
             8 => Self::Frozen { prune: true },
-            _ => Self::AppWrites,
+            9 => Self::AppWrites,
+            _ => Self::Network {
+                toxic: some_toxic(rng),
+                direction: [Direction::Up, Direction::Down][rng.index(2)],
+                for_ms: rng.below(3000),
+            },
         }
     }
 }
 
+/// `None`: nobody listens.
+fn some_toxic(rng: &mut Rng) -> Option<Toxic> {
+    Some(match rng.below(7) {
+        0 => return None,
+        1 => Toxic::Silence,
+        2 => Toxic::Reset {
+            after_ms: rng.below(500),
+        },
+        3 => Toxic::Limit {
+            bytes: rng.below(1_000_000),
+        },
+        4 => Toxic::Bandwidth {
+            bytes_per_s: rng.within(8000..=500_000),
+        },
+        5 => Toxic::Crumbs {
+            bytes: 1000,
+            pause_us: 500,
+        },
+        _ => Toxic::Latency {
+            ms: rng.below(500),
+            jitter_ms: 100,
+        },
+    })
+}
+
+/// Where the backups go.
+pub enum Vault {
+    Folder,
+    /// With a network between us and it. restic has a wire of its own.
+    Server(AnyServer),
+}
+
 struct Soak {
     scene: Scene,
+    lifeboat: Lifeboat,
+    restic: Restic,
+    /// The vault's files, seen from outside.
+    vault: PathBuf,
+    far: Option<(AnyServer, Proxy)>,
     rng: Rng,
     tally: Tally,
     /// What kills and changed minds explain of the bytes that no snapshot needs.
@@ -68,15 +125,29 @@ struct Soak {
 }
 
 /// Runs so many backups to their ends, each through as many windows as it takes.
-pub fn soak(seed: u64, backups: u64) -> Tally {
+pub fn soak(vault: Vault, seed: u64, backups: u64) -> Tally {
+    let scene = Scene::new();
     let mut soak = Soak {
-        scene: Scene::new(),
+        lifeboat: scene.lifeboat(),
+        restic: scene.restic(),
+        vault: scene.vault(),
+        far: None,
+        scene,
         rng: Rng::new(seed),
         tally: Tally::default(),
         excess_max: 0,
     };
+    if let Vault::Server(server) = vault {
+        let proxy = Proxy::before(server.port());
+        let (near, far) = (server.address(), server.address_by(&proxy));
+        soak.lifeboat =
+            Lifeboat::new(Path::new(&far), &soak.scene.path("state")).with_access(&server.access());
+        soak.restic = Restic::current(Path::new(&near)).with_access(&server.access());
+        soak.vault = server.files();
+        soak.far = Some((server, proxy));
+    }
     Forest::small(soak.rng.number()).plant(&soak.scene.source());
-    soak.scene.lifeboat().init();
+    soak.lifeboat.init();
     for backup in 0..backups {
         println!("backup {backup}");
         soak.grow();
@@ -91,12 +162,16 @@ impl Soak {
     fn back_up(&mut self) {
         for _ in 0..WINDOWS_MAX {
             self.tally.windows += 1;
-            let fate = Fate::some(&mut self.rng);
-            let before = vault::packs(&self.scene.vault());
+            let fate = Fate::some(&mut self.rng, self.far.is_some());
+            let before = vault::packs(&self.vault);
             let finished = self.window(fate);
-            let after = vault::packs(&self.scene.vault());
+            let after = vault::packs(&self.vault);
             let is_pruned = matches!(fate, Fate::Frozen { prune: true });
-            if !is_pruned {
+            let is_cut_off = matches!(fate, Fate::Network { .. });
+            if is_cut_off {
+                // An answer that was lost: what arrived may be sent again, and what was sent again need not be needed.
+                self.excess_max += CHANGED_BYTES;
+            } else if !is_pruned {
                 assert_untouched(&before, &after, &finished);
             }
             if finished.was_killed() {
@@ -104,13 +179,18 @@ impl Soak {
                 self.excess_max += largest_new_pack(&before, &after);
                 continue;
             }
-            let locks = vault::locks(&self.scene.vault());
-            assert!(locks.is_empty(), "a lock is left\n{finished}");
+            let locks = vault::locks(&self.vault);
+            // It takes a network to remove one: then the next window does.
+            assert!(locks.is_empty() || is_cut_off, "a lock is left\n{finished}");
             match finished.status.code() {
                 Some(0) => return,
                 Some(exit::MORE_TO_DO | exit::WAITING | exit::INTERRUPTED) => {}
                 // A prune that was at work.
                 Some(exit::LOCKED) if is_pruned => {}
+                // Before it listened to signals, and so before it did anything.
+                None if matches!(fate, Fate::Stopped) && finished.stderr.is_empty() => {}
+                // Not even opened.
+                Some(exit::FAILED) if is_cut_off => {}
                 _ => panic!("{fate:?}\n{finished}"),
             }
         }
@@ -138,10 +218,7 @@ impl Soak {
             &limit,
             "--",
         ];
-        let running = self
-            .scene
-            .lifeboat()
-            .start([&args[..], &[utf8(&source)]].concat());
+        let running = self.lifeboat.start([&args[..], &[utf8(&source)]].concat());
         let moment = Duration::from_millis(self.rng.below(600));
         match fate {
             Fate::LeftAlone => running.wait(),
@@ -158,6 +235,23 @@ impl Soak {
                 }
                 frozen.signal(Signal::CONT);
                 frozen.wait()
+            }
+            Fate::Network {
+                toxic,
+                direction,
+                for_ms,
+            } => {
+                self.tally.networks += 1;
+                let Some((_, proxy)) = &self.far else {
+                    unreachable!("there is no network to a folder")
+                };
+                let running = at(running, moment, |_| match toxic {
+                    Some(toxic) => proxy.add(direction, toxic),
+                    None => proxy.close(),
+                });
+                let running = at(running, Duration::from_millis(for_ms), |_| {});
+                proxy.heal();
+                running.wait()
             }
             Fate::AppWrites => {
                 self.tally.writes += 1;
@@ -176,7 +270,7 @@ impl Soak {
     /// As somebody at a desktop might, who takes the frozen phone's lock for a stale one.
     fn prune(&mut self) {
         self.tally.prunes += 1;
-        let restic = self.scene.restic();
+        let restic = &self.restic;
         restic.run(["unlock", "--remove-all"]).ok();
         restic.run(["prune", "--max-unused", "0"]).ok();
         self.excess_max += CHANGED_BYTES;
@@ -184,17 +278,17 @@ impl Soak {
 
     /// The last word is restic's: clean, the source comes back, and hardly a blob is stored that nobody needs.
     fn verify(&mut self) {
-        let restic = self.scene.restic();
+        let restic = &self.restic;
         restic.check_read_data();
         // What was written while the last window walked is in the next snapshot.
-        self.scene.lifeboat().backup(&self.scene.source());
+        self.lifeboat.backup(&self.scene.source());
         let target = self.scene.path("restored");
         restic.restore("latest", &target);
         let back = restored(&target, &self.scene.source());
         assert_same(&self.scene.source(), &back, &compare::Options::default());
         fs::remove_dir_all(&target).unwrap();
 
-        let packs = vault::packs(&self.scene.vault());
+        let packs = vault::packs(&self.vault);
         let stats = restic.stats("raw-data");
         let blobs = stats["total_blob_count"].as_u64().unwrap();
         let needed = stats["total_size"].as_u64().unwrap()
@@ -237,10 +331,15 @@ fn largest_new_pack(before: &BTreeMap<String, Stored>, after: &BTreeMap<String, 
 }
 
 /// Sends a signal once `moment` has passed since now, if the program has not ended by itself before.
-pub fn signal_after(mut running: Running, moment: Duration, signal: Signal) -> Running {
+pub fn signal_after(running: Running, moment: Duration, signal: Signal) -> Running {
+    at(running, moment, |running| running.signal(signal))
+}
+
+/// The same for anything else.
+fn at(mut running: Running, moment: Duration, act: impl FnOnce(&Running)) -> Running {
     let started = std::time::Instant::now();
     if running.reaches(|| started.elapsed() >= moment) {
-        running.signal(signal);
+        act(&running);
     }
     running
 }

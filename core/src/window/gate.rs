@@ -37,10 +37,28 @@ pub struct Traffic {
 struct Counts {
     /// `None` outside windows, and where a window has no limit.
     left: Option<u64>,
-    sent: u64,
+    travelled: Travelled,
     meter: LinkMeter,
     /// Also outside windows, and across them.
     traffic: Traffic,
+}
+
+/// What went on between a window and the vault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Travelled {
+    /// Bytes of stored files, each try in full.
+    pub(crate) sent: u64,
+    /// Of these, what the vault has taken.
+    pub(crate) confirmed: u64,
+    is_asked: bool,
+    is_answered: bool,
+}
+
+impl Travelled {
+    /// Whether the vault was asked for something, and did not answer once.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.is_asked && !self.is_answered
+    }
 }
 
 impl Gate {
@@ -63,11 +81,11 @@ impl Gate {
         };
     }
 
-    /// Ends the window: returns the bytes that were sent in it.
-    pub(crate) fn close(&self) -> u64 {
+    /// Ends the window: returns what went on in it.
+    pub(crate) fn close(&self) -> Travelled {
         let mut counts = self.counts();
         counts.left = None;
-        counts.sent
+        counts.travelled
     }
 
     /// What travelled since the last call of this.
@@ -112,15 +130,25 @@ impl Gate {
         }
     }
 
-    fn requested(&self) {
-        self.counts().traffic.requests += 1;
+    /// Makes a request, and notes whether it is answered. A refusal is an answer.
+    async fn asked<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        {
+            let mut counts = self.counts();
+            counts.travelled.is_asked = true;
+            counts.traffic.requests += 1;
+        }
+        let answer = request.await;
+        let is_away = answer
+            .as_ref()
+            .is_err_and(|error| error.kind() == Kind::Unreachable);
+        self.counts().travelled.is_answered |= !is_away;
+        answer
     }
 
     /// Measures a request that carries nothing worth speaking of.
     async fn small<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
-        self.requested();
         let started_ms = self.now_ms();
-        let answer = request.await?;
+        let answer = self.asked(request).await?;
         let took_ms = self.now_ms().saturating_sub(started_ms);
         self.counts().meter.answered(took_ms);
         Ok(answer)
@@ -161,13 +189,11 @@ impl Storage for Gate {
     async fn get(&self, kind: FileType, id: &FileId, limit: u64) -> Result<Vec<u8>> {
         // How much will come is only asked where it matters.
         if self.left().is_some_and(|left| left < limit) {
-            let size = self.size(kind, id).await?.unwrap_or(0);
+            let size = self.asked(self.inner.size(kind, id)).await?.unwrap_or(0);
             self.pay(size)?;
-            self.requested();
-            return self.inner.get(kind, id, limit.min(size)).await;
+            return self.asked(self.inner.get(kind, id, limit.min(size))).await;
         }
-        self.requested();
-        let bytes = self.inner.get(kind, id, limit).await?;
+        let bytes = self.asked(self.inner.get(kind, id, limit)).await?;
         // Cannot fail, but for two of these at once: then the second one is refused its result.
         self.pay(bytes.len() as u64)?;
         Ok(bytes)
@@ -175,18 +201,18 @@ impl Storage for Gate {
 
     async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
         self.pay(range.end.saturating_sub(range.start))?;
-        self.requested();
-        self.inner.get_range(kind, id, range).await
+        self.asked(self.inner.get_range(kind, id, range)).await
     }
 
     async fn put(&self, kind: FileType, id: &FileId, body: Body) -> Result<()> {
         let size = body.size();
         self.pay(size)?;
-        self.requested();
-        self.counts().sent += size;
+        self.counts().travelled.sent += size;
         if kind != FileType::Pack {
             // Small: says more about the latency than about the link.
-            return self.inner.put(kind, id, body).await;
+            self.asked(self.inner.put(kind, id, body)).await?;
+            self.counts().travelled.confirmed += size;
+            return Ok(());
         }
         let now_ms = self.now_ms();
         self.counts().meter.put_started(now_ms);
@@ -194,9 +220,11 @@ impl Storage for Gate {
             gate: self,
             confirmed: 0,
         };
-        self.inner.put(kind, id, body).await?;
+        self.asked(self.inner.put(kind, id, body)).await?;
         put.confirmed = size;
-        self.counts().traffic.confirmed += size;
+        let mut counts = self.counts();
+        counts.traffic.confirmed += size;
+        counts.travelled.confirmed += size;
         Ok(())
     }
 
@@ -255,7 +283,9 @@ mod tests {
             "what was spent is what the allowance lost: {traffic:?}"
         );
         assert_eq!(gate.take_traffic(), Traffic::default());
-        assert_eq!(gate.close(), 100);
+        let travelled = gate.close();
+        assert_eq!((travelled.sent, travelled.confirmed), (100, 100));
+        assert!(!travelled.is_unanswered());
         wait(gate.put(FileType::Index, &other, body())).unwrap();
     }
 }

@@ -8,6 +8,7 @@ use super::{
     Budget, Gate, MoreToDo, Outcome, Waiting, WakeHint,
     decide::{Span, Unindexed, View, unreachable_wait_s},
     divide::divide,
+    gate::Travelled,
     hand_off,
     link::{Estimate, pack_target},
 };
@@ -72,8 +73,8 @@ pub(crate) async fn run_window(
         ended = window.work(job, row) => ended,
         never = window.watch() => never,
     };
-    let sent = window.close(network).await?;
-    window.outcome(ended, sent).await
+    let travelled = window.close(network).await?;
+    window.outcome(ended, travelled).await
 }
 
 /// Begins a run that has all the time and bytes it takes. Returns how large its packs should be.
@@ -342,12 +343,12 @@ impl Window<'_> {
         in_spool(self.parts).await
     }
 
-    /// Nothing is on its way when this returns. Returns the bytes that were sent.
-    async fn close(&self, network: &'static str) -> Result<u64> {
+    /// Nothing is on its way when this returns.
+    async fn close(&self, network: &'static str) -> Result<Travelled> {
         self.token.cancel();
         self.parts.uploader.close_window().await;
         let (estimate, now_s) = (self.parts.gate.estimate(), self.parts.now_s());
-        let sent = self.parts.gate.close();
+        let travelled = self.parts.gate.close();
         self.parts
             .catalog
             .write(move |tx| {
@@ -361,13 +362,13 @@ impl Window<'_> {
                         },
                     )?;
                 }
-                run::change_run(tx, |row| row.sent += sent)
+                run::change_run(tx, |row| row.sent += travelled.sent)
             })
             .await?;
-        Ok(sent)
+        Ok(travelled)
     }
 
-    async fn outcome(&self, ended: Result<Ended>, sent: u64) -> Result<Outcome> {
+    async fn outcome(&self, ended: Result<Ended>, travelled: Travelled) -> Result<Outcome> {
         let catalog = &self.parts.catalog;
         let error = match ended {
             Ok(Ended::Done(report)) => {
@@ -382,13 +383,21 @@ impl Window<'_> {
             Err(error) => error,
         };
         match error.kind() {
+            // Ended by its deadline in the middle of a question: a vault that lets every window wait is away.
+            Kind::Cancelled if travelled.is_unanswered() && !self.budget.stop.is_cancelled() => {
+                let text = "the vault did not answer once in the whole window: it is away, or the network too slow for so short a one";
+                // Only a pack can be what a slow network did not manage.
+                let window_min = (travelled.sent > 0).then(|| self.in_vain());
+                self.unreachable(Error::new(Kind::Unreachable, text), window_min)
+                    .await
+            }
             Kind::Cancelled => {
-                if sent > 0 {
+                if travelled.confirmed > 0 {
                     catalog
                         .write(|tx| run::change_run(tx, |row| row.unreachable = 0))
                         .await?;
                 }
-                self.more_to_do(sent).await.map(Outcome::MoreToDo)
+                self.more_to_do(travelled.confirmed).await.map(Outcome::MoreToDo)
             }
             Kind::AccessDenied | Kind::OutOfSpace(Place::Vault) => {
                 self.park(&error).await?;
@@ -403,17 +412,17 @@ impl Window<'_> {
                 hint: self.hint(Duration::from_secs(LATER_S), None),
             }),
             Kind::Busy | Kind::NotRunning | Kind::Catalog | Kind::Io => Ok(Outcome::failed(error)),
-            kind if kind.retry() == Retry::Later => self.unreachable(error).await,
+            kind if kind.retry() == Retry::Later => self.unreachable(error, None).await,
             _ => Ok(Outcome::failed(error)),
         }
     }
 
-    async fn more_to_do(&self, sent: u64) -> Result<MoreToDo> {
+    async fn more_to_do(&self, confirmed: u64) -> Result<MoreToDo> {
         let waiting = in_spool(self.parts).await?;
         let all_sealed = self.parts.catalog.read(run::run).await?;
         let all_sealed = all_sealed.is_some_and(|row| row.tree.is_some());
         let all = waiting.all();
-        // What the next window must at least be, to confirm the smallest of what waits; one that did nothing was too short.
+        // What the next window must at least be, to confirm the smallest of what waits; one that brought nothing home was too short.
         let view = self.view();
         let smallest = all.iter().map(|pack| pack.size).min();
         let needs = smallest.zip(view.estimate).map(|(bytes, estimate)| {
@@ -421,7 +430,7 @@ impl Window<'_> {
         });
         let by_time =
             !self.budget.stop.is_cancelled() && self.budget.allowances.of(self.budget.network).is_none();
-        let in_vain = (sent == 0 && by_time).then(|| self.budget.deadline.saturating_mul(2));
+        let in_vain = (confirmed == 0 && by_time).then(|| self.in_vain());
         Ok(MoreToDo {
             packs: waiting.packs(),
             bytes: waiting.bytes,
@@ -442,7 +451,12 @@ impl Window<'_> {
         self.parts.catalog.write(|tx| run::change_run(tx, change)).await
     }
 
-    async fn unreachable(&self, error: Error) -> Result<Outcome> {
+    /// How long the next window should be where this one brought nothing home.
+    fn in_vain(&self) -> Duration {
+        self.budget.deadline.saturating_mul(2)
+    }
+
+    async fn unreachable(&self, error: Error, window_min: Option<Duration>) -> Result<Outcome> {
         let count = |tx: &rusqlite::Transaction<'_>| {
             let mut failures = 0;
             run::change_run(tx, |row| {
@@ -458,7 +472,7 @@ impl Window<'_> {
         let wait = Duration::from_secs(unreachable_wait_s(failures, u64::from_le_bytes(random)));
         let wait = error.retry_after().unwrap_or_default().max(wait);
         Ok(Outcome::Waiting {
-            hint: self.hint(wait, None),
+            hint: self.hint(wait, window_min),
             reason: Waiting::Unreachable(error),
         })
     }

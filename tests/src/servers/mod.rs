@@ -1,5 +1,7 @@
 //! Real servers that nobody here wrote, each started for one test on a port of its own and killed when dropped.
 
+pub mod any;
+pub mod proxy;
 pub mod rest;
 pub mod s3;
 pub mod tls;
@@ -15,6 +17,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+pub use any::AnyServer;
+pub use proxy::{Direction, Proxy, Toxic};
 pub use rest::RestServer;
 pub use s3::S3Server;
 
@@ -49,6 +53,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// A running server.
 pub struct Process {
     child: Child,
+    command: Command,
     log: PathBuf,
     pub port: u16,
 }
@@ -68,6 +73,7 @@ impl Process {
                 .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
             let mut process = Self {
                 child,
+                command,
                 log: log.to_owned(),
                 port,
             };
@@ -79,6 +85,19 @@ impl Process {
             "no server came up: {}",
             fs::read_to_string(log).unwrap_or_default()
         );
+    }
+
+    /// As a power cut ends it.
+    pub fn kill(&mut self) {
+        // Fails only when it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// After a `kill`: the same again, on the same port.
+    pub fn start_again(&mut self) {
+        self.child = self.command.spawn().expect("what was started before");
+        assert!(self.becomes_ready(), "does not come back: {}", self.log());
     }
 
     /// False where it ended by itself.
@@ -106,9 +125,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only when it has ended, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

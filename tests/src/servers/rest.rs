@@ -134,6 +134,16 @@ impl RestServer {
         self.process.signal(Signal::HUP);
     }
 
+    /// To be killed and started again.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.process.port
+    }
+
     /// A line for each request so far, with the version of HTTP it came by.
     pub fn requests(&self) -> String {
         fs::read_to_string(self.dir.path().join("requests")).expect("the log of requests")

@@ -79,6 +79,16 @@ impl S3Server {
         (self.make == Make::Versity).then(|| self.dir.path().join("buckets").join(BUCKET))
     }
 
+    /// To be killed and started again.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.process.port
+    }
+
     pub fn make(&self) -> Make {
         self.make
     }
