@@ -6,10 +6,14 @@
 use std::{
     path::{Path, PathBuf},
     pin::pin,
+    sync::Arc,
     time::Duration,
 };
 
-use lifeboat::{Engine, EngineOptions, Unlock};
+use lifeboat::{
+    Engine, EngineOptions, Unlock,
+    clock::{Clock, SystemClock},
+};
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
@@ -56,6 +60,16 @@ pub(crate) fn with_engine(
     out: &mut Output,
     command: impl AsyncFnOnce(Session<'_>) -> Result<Code>,
 ) -> Result<Code> {
+    with_engine_by(common, Arc::new(SystemClock::default()), out, command)
+}
+
+/// The same by another clock.
+pub(crate) fn with_engine_by(
+    common: &Common,
+    clock: Arc<dyn Clock>,
+    out: &mut Output,
+    command: impl AsyncFnOnce(Session<'_>) -> Result<Code>,
+) -> Result<Code> {
     let address = vault::address(common)?;
     let storage = vault::options(common, &address)?;
     let state_dir = state_dir(common)?;
@@ -69,7 +83,7 @@ pub(crate) fn with_engine(
             unlock,
             storage,
         };
-        Ok(Engine::open(options)?)
+        Ok(Engine::open_with_clock(options, clock)?)
     };
     interruptible(async |signals: &mut Signals| {
         let engine = signals.or_blocking(open).await?;
