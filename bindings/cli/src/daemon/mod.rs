@@ -29,11 +29,14 @@ use crate::{
 /// How often is looked for what no event tells, such as a battery that empties, or a clock that was set.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
+/// After a signal the engine is quiet within 250 ms; how the window ended is written down after that, on a disk that may be busy.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
 pub(crate) fn run(common: &Common, args: DaemonArgs, out: &mut Output) -> Result<Code> {
     let clock = Arc::new(FastClock::new(args.speed));
     let machine = Machine::new(&vault::address(common)?);
     let with = clock.clone();
-    with_engine_by(common, clock, out, async move |session| {
+    with_engine_by(common, clock, END_WITHIN, out, async move |session| {
         let files = Files::read(args.policy.clone(), args.conditions.clone())?;
         let daemon = Daemon {
             job: backup::job(args.sources, session.state_dir),
