@@ -2,6 +2,7 @@
 //! has them.
 
 mod args;
+mod daemon;
 mod demo;
 mod exit;
 mod json;

@@ -6,10 +6,14 @@
 use std::{
     path::{Path, PathBuf},
     pin::pin,
+    sync::Arc,
     time::Duration,
 };
 
-use lifeboat::{Engine, EngineOptions, Unlock};
+use lifeboat::{
+    Engine, EngineOptions, Unlock,
+    clock::{Clock, SystemClock},
+};
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
@@ -56,6 +60,17 @@ pub(crate) fn with_engine(
     out: &mut Output,
     command: impl AsyncFnOnce(Session<'_>) -> Result<Code>,
 ) -> Result<Code> {
+    with_engine_by(common, Arc::new(SystemClock::default()), STOP_GRACE, out, command)
+}
+
+/// The same by another clock, and with another time to end in after a signal.
+pub(crate) fn with_engine_by(
+    common: &Common,
+    clock: Arc<dyn Clock>,
+    grace: Duration,
+    out: &mut Output,
+    command: impl AsyncFnOnce(Session<'_>) -> Result<Code>,
+) -> Result<Code> {
     let address = vault::address(common)?;
     let storage = vault::options(common, &address)?;
     let state_dir = state_dir(common)?;
@@ -69,7 +84,7 @@ pub(crate) fn with_engine(
             unlock,
             storage,
         };
-        Ok(Engine::open(options)?)
+        Ok(Engine::open_with_clock(options, clock)?)
     };
     interruptible(async |signals: &mut Signals| {
         let engine = signals.or_blocking(open).await?;
@@ -80,12 +95,17 @@ pub(crate) fn with_engine(
             state_dir: &state_dir,
             out,
         };
-        let result = run(command(session), &stop, signals).await;
-        let interrupted = matches!(result, Err(Failure::Interrupted { .. }));
-        let grace = if interrupted { STOP_GRACE } else { CLOSE_GRACE };
-        let stopped = signals.or_blocking(move || Ok(engine.stop(grace)?)).await;
-        // How the command ended says more than how the engine did.
-        result.and_then(|code| stopped.map(|()| code))
+        let result = run(command(session), &stop, grace, signals).await;
+        // Also where the command itself came to its end in time.
+        let asked_to_end = stop.is_cancelled();
+        let closing = if asked_to_end { STOP_GRACE } else { CLOSE_GRACE };
+        let stopped = signals.or_blocking(move || Ok(engine.stop(closing)?)).await;
+        match stopped {
+            // What still runs ends with the process, which is as safe as a kill.
+            Err(_) if asked_to_end => result,
+            // How the command ended says more than how the engine did.
+            stopped => result.and_then(|code| stopped.map(|()| code)),
+        }
     })
 }
 
@@ -93,6 +113,7 @@ pub(crate) fn with_engine(
 async fn run(
     command: impl Future<Output = Result<Code>>,
     stop: &CancellationToken,
+    grace: Duration,
     signals: &mut Signals,
 ) -> Result<Code> {
     let mut command = pin!(command);
@@ -101,7 +122,7 @@ async fn run(
         () = signals.next() => stop.cancel(),
     }
     tokio::select! {
-        ended = timeout(STOP_GRACE, &mut command) => ended.unwrap_or(Err(Failure::INTERRUPTED)),
+        ended = timeout(grace, &mut command) => ended.unwrap_or(Err(Failure::INTERRUPTED)),
         () = signals.next() => Err(Failure::INTERRUPTED),
     }
 }

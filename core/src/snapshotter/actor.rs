@@ -180,15 +180,15 @@ impl Snapshotter {
         let uploader = self.parts.uploader.clone();
         let (cancel, job) = (current.cancel.clone(), current.job.clone());
         let room = self.parts.room.clone();
-        let events = self.parts.events.clone();
         let look = Look {
+            events: self.parts.events.clone(),
             guarded: current.terms.guarded,
             lock: current.terms.lock,
             in_window: current.terms.window.is_some(),
             anew: current.terms.window.as_ref().is_none_or(|window| window.look) || current.run.is_again(),
         };
         let looked = async move {
-            let look = look.perform(&repository, &catalog, &uploader, &room, &events, &job, &cancel);
+            let look = look.perform(&repository, &catalog, &uploader, &room, &job, &cancel);
             or_cancelled(&cancel, look).await
         };
         ctx.spawn(looked.into_actor(self).map(|looked, act, ctx| {

@@ -35,6 +35,7 @@ pub(super) fn is_about(job: &BackupJob) -> impl Fn(&Snapshot) -> bool {
 /// How to learn what the vault holds.
 pub(super) struct Look {
     pub(super) guarded: bool,
+    pub(super) events: Events,
     pub(super) lock: LockPolicy,
     pub(super) in_window: bool,
     /// If not, what is known of it is recent enough.
@@ -49,7 +50,6 @@ impl Look {
         catalog: &Catalog,
         uploader: &UploaderHandle,
         room: &SpoolRoom,
-        events: &Events,
         job: &BackupJob,
         cancel: &CancellationToken,
     ) -> Result<Looked> {
@@ -78,7 +78,7 @@ impl Look {
             }
         }
         let own = if self.guarded {
-            Some(guarding::look(catalog, &*repository.clock, events, &snapshots).await?)
+            Some(guarding::look(catalog, &*repository.clock, &self.events, &snapshots).await?)
         } else {
             None
         };

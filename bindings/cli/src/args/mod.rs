@@ -1,5 +1,6 @@
 //! What can be typed. restic's names and letters, so that fingers and scripts that know it are at home.
 
+mod daemon;
 mod forget;
 mod prune;
 mod schedule;
@@ -7,6 +8,7 @@ mod schedule;
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub(crate) use daemon::DaemonArgs;
 pub(crate) use forget::ForgetArgs;
 use lifeboat::{
     AcceptedDatabase,
@@ -68,6 +70,8 @@ pub(crate) enum Command {
     },
     /// Back files, folders and databases up into a new snapshot
     Backup(BackupArgs),
+    /// Stay, and back up whenever the policy and the state of this machine say so
+    Daemon(DaemonArgs),
     /// List the snapshots, oldest first
     Snapshots {
         #[command(flatten)]
@@ -102,6 +106,8 @@ pub(crate) enum Command {
         #[arg(long)]
         remove_all: bool,
     },
+    /// The newest snapshots hold a fraction of those before, and that is as it should be: from now on they count
+    ConfirmLoss,
     /// Say in a few lines how the backup is. Opens no vault
     Status(StatusArgs),
     /// Say what is due, what is in the way and since when, and how the last windows ended. Opens no vault
@@ -116,8 +122,9 @@ pub(crate) enum Command {
     DemoWriter { database: PathBuf },
 }
 
+/// What is backed up, and how.
 #[derive(Debug, Args)]
-pub(crate) struct BackupArgs {
+pub(crate) struct SourceArgs {
     /// What to back up
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
@@ -130,12 +137,18 @@ pub(crate) struct BackupArgs {
     /// The host name in the snapshot [default: this machine's]
     #[arg(short = 'H', long)]
     pub(crate) host: Option<String>,
-    /// Make no snapshot where nothing has changed since the last one
-    #[arg(long)]
-    pub(crate) skip_if_unchanged: bool,
     /// Read databases as if they were files like any other. Only for those that nothing has open
     #[arg(long)]
     pub(crate) no_databases: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
+    /// Make no snapshot where nothing has changed since the last one
+    #[arg(long)]
+    pub(crate) skip_if_unchanged: bool,
     /// Work for so long only, and say what is left: the same command goes on from there. Exit code 20 where
     /// there is more to do, 21 where something else must change first
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{journal, window};
 use crate::{
-    args::BackupArgs,
+    args::{BackupArgs, SourceArgs},
     exit::{Code, Result},
     output::Output,
     progress::{self, Told},
@@ -21,20 +21,9 @@ use crate::{
 
 pub(super) async fn run(session: Session<'_>, args: BackupArgs) -> Result<Code> {
     let started = Instant::now();
-    let sources: Vec<Source> = args.paths.iter().map(|path| source(path)).collect();
-    let mut excludes = args.exclude;
-    excludes.extend(own_folder(&sources, session.state_dir));
     let job = BackupJob {
-        sources,
-        excludes,
-        tags: args.tags,
-        host: host(args.host.as_ref()),
-        databases: Databases {
-            // Whatever is open here belongs to another process.
-            found: (!args.no_databases).then_some(DatabaseAccess::OtherProcess),
-            declared: Vec::new(),
-        },
         skip_if_unchanged: args.skip_if_unchanged,
+        ..job(args.sources, session.state_dir)
     };
     let Session {
         engine, stop, out, ..
@@ -54,6 +43,25 @@ pub(super) async fn run(session: Session<'_>, args: BackupArgs) -> Result<Code> 
     let ended = progress::watch(engine, out, Told::Events, engine.backup(job, stop.clone())).await?;
     journal::backup_ended(engine, &ended).await?;
     done(&ended?, started, out)
+}
+
+/// What is to be backed up, as it stands on the command line.
+pub(crate) fn job(args: SourceArgs, state_dir: &Path) -> BackupJob {
+    let sources: Vec<Source> = args.paths.iter().map(|path| source(path)).collect();
+    let mut excludes = args.exclude;
+    excludes.extend(own_folder(&sources, state_dir));
+    BackupJob {
+        sources,
+        excludes,
+        tags: args.tags,
+        host: host(args.host.as_ref()),
+        databases: Databases {
+            // Whatever is open here belongs to another process.
+            found: (!args.no_databases).then_some(DatabaseAccess::OtherProcess),
+            declared: Vec::new(),
+        },
+        ..BackupJob::default()
+    }
 }
 
 /// Says what a backup did.

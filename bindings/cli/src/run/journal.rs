@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lifeboat::{
-    BackupReport, Engine, Outcome, Waiting,
+    BackupReport, Engine, NetworkClass, Outcome, Waiting,
     scheduler::{Closed, Conditions, Entry, Grant, Journal, Published, Reason, Started, Task},
 };
 use sha2::{Digest, Sha256};
@@ -26,16 +26,19 @@ fn conditions() -> Conditions {
     }
 }
 
+/// A number that spreads what several machines do.
+pub(crate) fn install(engine: &Engine, host: &str) -> u64 {
+    let hash = Sha256::digest([engine.repository_id().as_bytes().as_slice(), host.as_bytes()].concat());
+    hash.iter()
+        .take(8)
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
 /// A backup begins. Ends in the journal what an earlier process left open.
 pub(super) async fn backup_begins(engine: &Engine, host: &str) -> Result<()> {
     let diary = engine.diary();
-    let hash = Sha256::digest([engine.repository_id().as_bytes().as_slice(), host.as_bytes()].concat());
-    let install = hash
-        .iter()
-        .take(8)
-        .fold(0, |number, byte| number << 8 | u64::from(*byte));
     diary
-        .started(now_ms(), install, conditions(), Started::default())
+        .started(now_ms(), install(engine, host), conditions(), Started::default())
         .await?;
     let Journal { history, .. } = diary.journal().await?;
     let task = match (history.run, history.newest) {
@@ -88,11 +91,14 @@ async fn close(engine: &Engine, end: Reason, report: Option<&BackupReport>) -> R
             bytes: report.stats.bytes_total,
         })
     };
+    let traffic = engine.take_traffic();
+    // Nobody has said what this network costs, and whoever types a command has chosen it.
+    let spent = (traffic.bytes > 0).then_some((NetworkClass::Unmetered, traffic.bytes));
     let closed = Closed {
         end,
-        spent: Vec::new(),
-        confirmed: report.map_or(0, |report| report.stats.data_added_packed),
-        requests: 0,
+        spent: spent.into_iter().collect(),
+        confirmed: traffic.confirmed,
+        requests: traffic.requests,
         finished: report.is_some(),
         published: report.and_then(published),
     };

@@ -1,19 +1,20 @@
 //! From a command line to an exit code. One file for each command.
 
 mod apply;
-mod backup;
+pub(crate) mod backup;
 mod check;
+mod confirm_loss;
 mod explain;
 mod forget;
 mod init;
-mod journal;
+pub(crate) mod journal;
 mod key;
 mod ls;
 mod prune;
 mod restore;
 mod simulate;
 mod snapshots;
-mod status;
+pub(crate) mod status;
 mod unlock;
 mod window;
 
@@ -21,7 +22,7 @@ use clap::Parser;
 
 use crate::{
     args::{Cli, Command},
-    demo,
+    daemon, demo,
     exit::{Code, Failure, Result},
     output::Output,
     session::with_engine,
@@ -52,6 +53,8 @@ fn command(cli: Cli, out: &mut Output) -> Result<Code> {
         Command::Init { host } => init::run(common, host, out),
         Command::Backup(args) => with_engine(common, out, async |session| backup::run(session, args).await)
             .map_err(Failure::that_goes_on),
+        Command::Daemon(args) => daemon::run(common, args, out),
+        Command::ConfirmLoss => with_engine(common, out, async |session| confirm_loss::run(session).await),
         Command::Snapshots { filter } => with_engine(common, out, async |session| {
             snapshots::run(session, &filter.filter()).await
         }),

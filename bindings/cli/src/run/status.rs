@@ -95,7 +95,7 @@ pub(super) fn read(common: &Common, args: &StatusArgs) -> Result<(Journal, Condi
     Ok((journal, conditions))
 }
 
-pub(super) fn policy(file: &Path) -> Result<Policy> {
+pub(crate) fn policy(file: &Path) -> Result<Policy> {
     let policy: Policy = document_in(file)?;
     match policy.problems().into_iter().next() {
         Some(problem) => Err(Failure::here(format!("{}: {problem}", file.display()))),
@@ -103,7 +103,7 @@ pub(super) fn policy(file: &Path) -> Result<Policy> {
     }
 }
 
-pub(super) fn document_in<T: DeserializeOwned>(file: &Path) -> Result<T> {
+pub(crate) fn document_in<T: DeserializeOwned>(file: &Path) -> Result<T> {
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::io(format!("reading {}", file.display()), error))?;
     serde_json::from_str(&text).map_err(|error| Failure::here(format!("{}: {error}", file.display())))
