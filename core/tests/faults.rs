@@ -1,5 +1,8 @@
 //! What goes wrong around an engine, and that nothing is lost by it.
 
+// What fails here fails a test, loudly.
+#![allow(clippy::unwrap_used)]
+
 mod scene;
 
 use std::{
