@@ -384,7 +384,7 @@ impl Window<'_> {
         };
         match error.kind() {
             // Ended by its deadline in the middle of a question: a vault that lets every window wait is away.
-            Kind::Cancelled if travelled.is_unanswered() && !self.budget.stop.is_cancelled() => {
+            Kind::Cancelled if travelled.is_unanswered() && self.is_over() => {
                 let text = "the vault did not answer once in the whole window: it is away, or the network too slow for so short a one";
                 // Only a pack can be what a slow network did not manage.
                 let window_min = (travelled.sent > 0).then(|| self.in_vain());
@@ -449,6 +449,10 @@ impl Window<'_> {
         };
         let change = |row: &mut RunRow| row.parked = Some(parked);
         self.parts.catalog.write(|tx| run::change_run(tx, change)).await
+    }
+
+    fn is_over(&self) -> bool {
+        self.parts.gate.now_ms() >= self.span.ends_ms
     }
 
     /// How long the next window should be where this one brought nothing home.
