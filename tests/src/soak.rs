@@ -108,7 +108,7 @@ fn some_toxic(rng: &mut Rng) -> Option<Toxic> {
 pub enum Vault {
     Folder,
     /// With a network between us and it. restic has a wire of its own.
-    Server(AnyServer),
+    Server(Box<AnyServer>),
 }
 
 struct Soak {
@@ -144,7 +144,7 @@ pub fn soak(vault: Vault, seed: u64, backups: u64) -> Tally {
             Lifeboat::new(Path::new(&far), &soak.scene.path("state")).with_access(&server.access());
         soak.restic = Restic::current(Path::new(&near)).with_access(&server.access());
         soak.vault = server.files();
-        soak.far = Some((server, proxy));
+        soak.far = Some((*server, proxy));
     }
     Forest::small(soak.rng.number()).plant(&soak.scene.source());
     soak.lifeboat.init();

@@ -23,9 +23,9 @@ fn hundreds_of_windows_converge_and_lose_nothing() {
         let own = first.wrapping_add(vaults);
         // By its seed, so that a vault can be repeated alone.
         let vault = match own % 3 {
-            0 => Vault::Server(AnyServer::rest()),
+            0 => Vault::Server(Box::new(AnyServer::rest())),
             1 => Vault::Folder,
-            _ => Vault::Server(AnyServer::s3()),
+            _ => Vault::Server(Box::new(AnyServer::s3())),
         };
         println!("vault {vaults}: repeat with LIFEBOAT_SEED={own} LIFEBOAT_SOAK_MINUTES=0");
         windows += soak(vault, own, BACKUPS).windows;

@@ -26,6 +26,10 @@ use lifeboat_tests::{
     servers::{AnyServer, Direction::*, Proxy, Toxic},
 };
 
+/// What is done to the network, and to a server behind it.
+type Act<'a> = &'a dyn Fn(&Proxy);
+type Harm<'a> = &'a dyn Fn(&Proxy, &mut AnyServer);
+
 const STOP: Duration = Duration::from_secs(20);
 /// Of a window that suffers.
 const WINDOW: Duration = Duration::from_secs(4);
@@ -170,7 +174,7 @@ impl Place {
 
     /// Faults that nothing gets through.
     fn cut_off(&mut self) {
-        let faults: [(&str, &dyn Fn(&Proxy)); 6] = [
+        let faults: [(&str, Act<'_>); 6] = [
             ("nobody listens", &Proxy::close),
             ("requests get lost", &|proxy| proxy.add(Up, Toxic::Silence)),
             ("answers get lost", &|proxy| proxy.add(Down, Toxic::Silence)),
@@ -209,7 +213,7 @@ impl Place {
 
     /// Faults that begin in the middle.
     fn broken_off(&mut self) {
-        let faults: [(&str, &dyn Fn(&Proxy, &mut AnyServer)); 7] = [
+        let faults: [(&str, Harm<'_>); 7] = [
             ("nobody listens any more", &|proxy, _| proxy.close()),
             ("silence in requests", &|proxy, _| proxy.add(Up, Toxic::Silence)),
             ("silence in answers", &|proxy, _| proxy.add(Down, Toxic::Silence)),
@@ -245,7 +249,7 @@ impl Place {
 
     /// Networks that are no more than slow: windows as long as the last one asked for, until it is done.
     fn slow(&mut self) {
-        let networks: [(&str, usize, &dyn Fn(&Proxy)); 4] = [
+        let networks: [(&str, usize, Act<'_>); 4] = [
             ("far away", FILE_BYTES, &|proxy| {
                 for direction in [Up, Down] {
                     let (ms, jitter_ms) = (150, 100);

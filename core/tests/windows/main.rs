@@ -15,12 +15,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use faulty::Faulty;
 use lifeboat::{
-    BackupReport, Budget, CheckJob, Engine, EngineOptions, Outcome, Unlock,
+    BackupReport, Budget, CheckJob, Engine, EngineOptions, Kind, Outcome, Unlock,
     clock::{Clock, SystemClock},
 };
 use scene::{PASSWORD, Scene, wait};
@@ -30,18 +31,20 @@ const STOP: Duration = Duration::from_secs(10);
 /// Longer than any test takes: what ends such a window is something else.
 const LONG: Duration = Duration::from_secs(600);
 
+/// As soon as an engine that was only dropped has let go of the folder.
 fn open(scene: &Scene, vault: &Arc<Faulty>) -> Engine {
-    let unlock = Unlock::Password(PASSWORD.to_owned().into());
-    let clock = Arc::new(SystemClock::default());
-    Engine::open_on(
-        vault.clone(),
-        EngineOptions {
-            unlock,
+    let deadline = Instant::now() + STOP;
+    loop {
+        let options = EngineOptions {
+            unlock: Unlock::Password(PASSWORD.to_owned().into()),
             ..scene.options()
-        },
-        clock,
-    )
-    .unwrap()
+        };
+        match Engine::open_on(vault.clone(), options, Arc::new(SystemClock::default())) {
+            Ok(engine) => return engine,
+            Err(error) if error.kind() == Kind::Busy && Instant::now() < deadline => thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn window(engine: &Engine, scene: &Scene, budget: Budget) -> Outcome {
