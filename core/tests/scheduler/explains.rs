@@ -54,6 +54,7 @@ fn remove(reason: Reason, task: Task, (_, policy, conditions, history): &mut Wor
             for rule in [
                 &mut policy.network.unmetered,
                 &mut policy.network.metered,
+                &mut policy.network.expensive,
                 &mut policy.network.constrained,
                 &mut policy.network.roaming,
             ] {
