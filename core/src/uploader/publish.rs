@@ -114,8 +114,13 @@ impl Vault<'_> {
             return Ok(PublishOutcome::Lost);
         }
         let id = save_snapshot(repository, catalog, snapshot).await?;
-        if self.is_long_since(looked) && self.has_lost(epoch).await? {
-            // Frozen between the last look and the last word: a snapshot that lacks something is taken back.
+        // Frozen between the last look and the last word, however shortly: who prunes in the meantime has removed the lock first.
+        let is_held = match held {
+            Some(held) => held.is_held(repository).await?,
+            None => true,
+        };
+        if (!is_held || self.is_long_since(looked)) && self.has_lost(epoch).await? {
+            // A snapshot that lacks something is taken back.
             repository.storage.delete(FileType::Snapshot, &id.into()).await?;
             catalog
                 .write(move |tx| vault::forget_snapshots(tx, &[id]))

@@ -198,7 +198,7 @@ fn requests_are_few_where_little_or_nothing_changed() {
         alone.len(),
         shared.len()
     );
-    assert!(shared.len() <= 14, "{shared:?}");
+    assert!(shared.len() <= 15, "{shared:?}");
     assert_clean(&engine, &scene);
     engine.stop(STOP).unwrap();
 }
