@@ -115,10 +115,7 @@ impl Vault<'_> {
         }
         let id = save_snapshot(repository, catalog, snapshot).await?;
         // Frozen between the last look and the last word, however shortly: who prunes in the meantime has removed the lock first.
-        let is_held = match held {
-            Some(held) => held.is_held(repository).await?,
-            None => true,
-        };
+        let is_held = self.is_held(held).await?;
         if (!is_held || self.is_long_since(looked)) && self.has_lost(epoch).await? {
             // A snapshot that lacks something is taken back.
             repository.storage.delete(FileType::Snapshot, &id.into()).await?;
@@ -136,10 +133,7 @@ impl Vault<'_> {
         let (repository, catalog) = (self.repository, self.catalog);
         let looked = repository.clock.awake_or_asleep();
         let written = publish_indexes(repository, catalog, self.cancel).await?;
-        let is_held = match held {
-            Some(held) => held.is_held(repository).await?,
-            None => true,
-        };
+        let is_held = self.is_held(held).await?;
         if is_held && !self.is_long_since(looked) {
             return Ok(true);
         }
@@ -162,6 +156,14 @@ impl Vault<'_> {
         sync_indexes(self.repository, self.catalog, self.cancel).await?;
         forget_missing_packs(self.repository, self.catalog).await?;
         Ok(self.catalog.read(vault::loss_epoch).await? != epoch)
+    }
+
+    /// Where nobody else deletes there is no lock that could be gone.
+    async fn is_held(&self, held: Option<&HeldLock>) -> Result<bool> {
+        match held {
+            Some(held) => held.is_held(self.repository).await,
+            None => Ok(true),
+        }
     }
 
     fn is_long_since(&self, looked: Duration) -> bool {

@@ -41,8 +41,8 @@ public enum BackgroundBackup {
         task.expirationHandler = { work.cancel() }
     }
 
-    /// Backs up now, since the user asked for it, and goes on for as long as the system lets an app that was left. From iOS 26 on that is a continued
-    /// task with a progress of its own; before, it is the half minute of every app.
+    /// Backs up now, since the user asked for it, and goes on for as long as the system lets an app that was left: half a minute, mostly. What is left then
+    /// is for the next background task.
     public static func backUpNow(_ identifiers: TaskIdentifiers, host: any BackupHost) async -> Bool {
         let window = BackgroundWindow(platform: OnPhone(), host: host, identifiers: identifiers)
         let work = Task { await window.run(asked: true, limit: nil) }
