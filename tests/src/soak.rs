@@ -242,7 +242,7 @@ impl Soak {
                 for_ms,
             } => {
                 self.tally.networks += 1;
-                let Some((_, proxy)) = &self.far else {
+                let Some((_, proxy)) = &mut self.far else {
                     unreachable!("there is no network to a folder")
                 };
                 let running = at(running, moment, |_| match toxic {

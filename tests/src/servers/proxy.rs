@@ -60,6 +60,7 @@ impl Toxic {
 
 pub struct Proxy {
     process: Process,
+    server_port: u16,
     /// What clients connect to.
     pub port: u16,
     _dir: TempDir,
@@ -80,21 +81,26 @@ impl Proxy {
         });
         let mut proxy = Self {
             process,
+            server_port,
+            // Any that is free.
             port: 0,
             _dir: dir,
         };
+        proxy.listen();
+        proxy
+    }
+
+    fn listen(&mut self) {
         let made = json!({
             "name": "vault",
-            // Any that is free.
-            "listen": "127.0.0.1:0",
-            "upstream": format!("127.0.0.1:{server_port}"),
+            "listen": format!("127.0.0.1:{}", self.port),
+            "upstream": format!("127.0.0.1:{}", self.server_port),
             "enabled": true,
         });
-        let answer = proxy.ask("POST", "/proxies", &made);
+        let answer = self.ask("POST", "/proxies", &made);
         let listen = answer["listen"].as_str().expect("where it listens");
         let port = listen.rsplit(':').next().expect("a port");
-        proxy.port = port.parse().expect("a number");
-        proxy
+        self.port = port.parse().expect("a number");
     }
 
     pub fn add(&self, direction: Direction, toxic: Toxic) {
@@ -118,9 +124,12 @@ impl Proxy {
         self.ask("POST", "/proxies/vault", &json!({"enabled": false}));
     }
 
-    /// A good network again.
-    pub fn heal(&self) {
-        self.ask("POST", "/reset", &json!({}));
+    /// A good network again, which ends the connections there are. By a new process: the old one can wait for ever for a link that it
+    /// is to take a toxic from, as one where a reset comes after a limit of bandwidth.
+    pub fn heal(&mut self) {
+        self.process.kill();
+        self.process.start_again();
+        self.listen();
     }
 
     /// One request to the administration, which is HTTP with JSON.
