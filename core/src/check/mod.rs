@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use self::findings::Findings;
 pub use self::job::{CheckJob, CheckReport, Finding, Severity};
 pub use self::sample::SampleReport;
-pub(crate) use self::sample::sample;
+pub(crate) use self::sample::{SampleBounds, sample};
 use crate::{
     catalog::{Catalog, remove_database},
     error::{Error, Kind, Result},

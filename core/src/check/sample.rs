@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -34,15 +35,26 @@ impl SampleReport {
     }
 }
 
+/// What a sample may cost. It is a smaller sample then, and not none: one that is too large for every window would never end, and nothing that comes after it
+/// would ever begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SampleBounds {
+    /// Bytes of packs.
+    pub(crate) bytes: Option<u64>,
+    /// After this no pack is begun.
+    pub(crate) until: Instant,
+}
+
 pub(crate) async fn sample(
     repository: &Repository,
     catalog: &Catalog,
+    bounds: SampleBounds,
     cancel: &CancellationToken,
 ) -> Result<SampleReport> {
-    or_cancelled(cancel, look(repository, catalog)).await
+    or_cancelled(cancel, look(repository, catalog, bounds)).await
 }
 
-async fn look(repository: &Repository, catalog: &Catalog) -> Result<SampleReport> {
+async fn look(repository: &Repository, catalog: &Catalog, bounds: SampleBounds) -> Result<SampleReport> {
     // In this order: what is confirmed while the vault is being listed is not held against the list.
     let wanted = catalog.read(vault::stored_packs).await?;
     let listed = repository.storage.list(FileType::Pack).await?;
@@ -55,7 +67,10 @@ async fn look(repository: &Repository, catalog: &Catalog) -> Result<SampleReport
         .into_iter()
         .partition(|(id, size)| there.get(id) == Some(size));
     report.missing = missing.len() as u64;
-    for (id, size) in draw(present, random()?) {
+    for (id, size) in draw(present, random()?, bounds.bytes) {
+        if Instant::now() >= bounds.until {
+            break;
+        }
         match read(repository, id, size).await {
             Ok(true) => {}
             Ok(false) => report.damaged.push(id),
@@ -76,8 +91,10 @@ fn random() -> Result<u64> {
     Ok(u64::from_le_bytes(random))
 }
 
-/// Some packs, each as likely as any other, within the bounds; at least one, if there is one.
-fn draw(mut packs: Vec<(PackId, u64)>, random: u64) -> Vec<(PackId, u64)> {
+/// Some packs, each as likely as any other, within the bounds; at least one, if one is no larger than `allowed`.
+fn draw(mut packs: Vec<(PackId, u64)>, random: u64, allowed: Option<u64>) -> Vec<(PackId, u64)> {
+    let allowed = allowed.unwrap_or(u64::MAX);
+    packs.retain(|(_, size)| *size <= allowed);
     packs.sort_by_cached_key(|(id, _)| {
         let (start, _) = id.as_bytes().split_at(8);
         start
@@ -87,7 +104,7 @@ fn draw(mut packs: Vec<(PackId, u64)>, random: u64) -> Vec<(PackId, u64)> {
     let mut bytes = 0_u64;
     let fits = |(index, (_, size)): &(usize, &(PackId, u64))| {
         bytes = bytes.saturating_add(*size);
-        *index == 0 || bytes <= limits::VERIFY_BYTES
+        *index == 0 || bytes <= limits::VERIFY_BYTES.min(allowed)
     };
     let number = packs
         .iter()
@@ -130,13 +147,15 @@ mod tests {
         let all: Vec<_> = (0..200).map(pack).collect();
         let mut seen = std::collections::HashSet::new();
         for random in 0..1000 {
-            let drawn = draw(all.clone(), random);
+            let drawn = draw(all.clone(), random, None);
             assert_eq!(drawn.len() as u64, limits::VERIFY_BYTES / (4 << 20));
             seen.extend(drawn);
         }
         assert_eq!(seen.len(), all.len());
         let large = (pack(1).0, 10 * limits::VERIFY_BYTES);
-        assert_eq!(draw(vec![large], 7), [large], "one is always read");
-        assert_eq!(draw(vec![(large.0, 1); 100], 7).len(), limits::VERIFY_PACKS);
+        assert_eq!(draw(vec![large], 7, None), [large], "one is always read");
+        assert_eq!(draw(vec![(large.0, 1); 100], 7, None).len(), limits::VERIFY_PACKS);
+        assert_eq!(draw(all.clone(), 7, Some(9 << 20)).len(), 2);
+        assert!(draw(all, 7, Some(1 << 20)).is_empty(), "none fits");
     }
 }

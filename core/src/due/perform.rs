@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -144,7 +145,7 @@ async fn work(
     }
     let token = cancel.child_token();
     parts.window.gate.open(bytes, None);
-    let upkeep = upkeep(parts, task, bytes, &token);
+    let upkeep = upkeep(parts, task, bytes, time, &token);
     let over = async {
         tokio::time::sleep(time).await;
         token.cancel();
@@ -171,6 +172,7 @@ async fn upkeep(
     parts: &DueParts<'_>,
     task: Task,
     bytes: Option<u64>,
+    time: Duration,
     cancel: &CancellationToken,
 ) -> Result<Ended> {
     let (repository, catalog) = (parts.repository, parts.catalog);
@@ -185,7 +187,12 @@ async fn upkeep(
             forgotten.map(|forgotten| Ended::Done(DueDone::Forgot(forgotten)))
         }
         Task::Verify => {
-            let sample = check::sample(repository, catalog, cancel).await?;
+            // Half of everything: the list of what is there costs something, too.
+            let bounds = check::SampleBounds {
+                bytes: bytes.map(|bytes| bytes / 2),
+                until: Instant::now() + time / 2,
+            };
+            let sample = check::sample(repository, catalog, bounds, cancel).await?;
             Ok(Ended::Done(DueDone::Verified(sample)))
         }
         Task::Prune => prune(parts, bytes, cancel).await,
@@ -210,9 +217,9 @@ async fn prune(parts: &DueParts<'_>, bytes: Option<u64>, cancel: &CancellationTo
     if !plan.is_whole {
         return Ok(Ended::Unfinished);
     }
+    let postponed = plan.totals.postponed.packs;
     let report = prune::prune(with(), plan).await?;
-    // Up to its bound, it has more to do; far below, it has not.
-    if report.repacked.bytes > repack / 2 {
+    if postponed > 0 {
         return Ok(Ended::Unfinished);
     }
     Ok(Ended::Done(DueDone::Pruned(report)))

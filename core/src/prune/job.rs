@@ -179,6 +179,8 @@ pub struct PruneTotals {
     pub unused: BlobCount,
     /// What is of use in the packs that are packed anew: about what is fetched, and what is sent.
     pub repacked: BlobCount,
+    /// Kept this time, because of `max_repack_bytes`: another prune with the same bound packs them anew.
+    pub postponed: PackCount,
     /// Bytes of no use that stay in packs that are kept.
     pub unused_kept_bytes: u64,
     pub snapshots: u64,

@@ -7,7 +7,7 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use super::{
     facts::{Content, PackFacts},
-    job::{BlobCount, PackAction, PruneJob, PruneTotals},
+    job::{BlobCount, PackAction, PackCount, PruneJob, PruneTotals},
 };
 use crate::format::{PackId, Timestamp};
 
@@ -62,21 +62,30 @@ pub(super) fn decide(packs: &[PackFacts], job: &PruneJob, now: Timestamp) -> Res
     let allowed = job.max_unused.bytes(used);
     let repack_max = job.max_repack_bytes.unwrap_or(u64::MAX);
     let mut repack_bytes = 0_u64;
+    let mut postponed = PackCount::default();
     for number in candidates {
         let pack = &packs[number];
-        let is_too_much = repack_bytes.saturating_add(pack.bytes()) > repack_max;
         let is_bearable = pack.content == Content::Data
             && !pack.is_misshapen()
             && pack.bytes() >= small_bytes
             && remaining_unused < allowed;
-        if is_too_much || is_bearable {
+        if is_bearable {
+            continue;
+        }
+        if repack_bytes.saturating_add(pack.bytes()) > repack_max {
+            if pack.bytes() <= repack_max {
+                postponed.add(pack.bytes());
+            }
             continue;
         }
         repack_bytes += pack.bytes();
         remaining_unused -= pack.unused_bytes();
         actions[number] = Some(PackAction::Repack);
     }
-    let totals = totals(packs, &actions, remaining_unused);
+    let totals = PruneTotals {
+        postponed,
+        ..totals(packs, &actions, remaining_unused)
+    };
     Ok(Decision { actions, totals })
 }
 

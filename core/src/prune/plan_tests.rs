@@ -290,6 +290,9 @@ proptest! {
         let decision = decide(&facts, &job, at(2500)).unwrap();
         let totals = decision.totals;
         prop_assert!(totals.repack.bytes <= job.max_repack_bytes.unwrap_or(u64::MAX));
+        // Whoever goes on as long as something is postponed comes to an end.
+        prop_assert!(totals.postponed.packs == 0 || totals.repack.packs > 0);
+        prop_assert!(totals.postponed.packs <= totals.keep.packs);
         let kept_needlessly = facts.iter().zip(&decision.actions).any(|(pack, action)| {
             action.is_none() && pack.dead.blobs > 0 && pack.content == Content::Data
         });

@@ -232,3 +232,54 @@ fn upkeep_follows_in_its_time_and_the_alarm_comes_whatever_the_app_was_woken_for
     }
     assert_eq!(noticed, [Reason::Stale, Reason::FreshAgain]);
 }
+
+#[test]
+fn a_prune_goes_on_over_windows_within_the_allowance() {
+    let scene = Scene::new();
+    // Every other file goes, so that half of every pack is left, and all of them are to be packed anew.
+    for file in 0..40 {
+        scene.write(&format!("{file:02}-stays"), noise(2 * file + 1, 60_000));
+        scene.write(&format!("{file:02}-goes"), noise(1000 + file, 60_000));
+    }
+    let mut phone = Phone::new(&scene, &scene.state());
+    phone.policy(|_| {});
+    phone.does(Task::FirstBackup);
+    for file in 0..40 {
+        std::fs::remove_file(scene.source().join(format!("{file:02}-goes"))).unwrap();
+    }
+    phone.clock.jump(DAY);
+    phone.does(Task::Increment);
+    let day_bytes = 6_000_000;
+    phone.policy(|policy| {
+        policy.keep.last = "1".into();
+        for rule in [
+            &mut policy.keep.daily,
+            &mut policy.keep.weekly,
+            &mut policy.keep.monthly,
+        ] {
+            rule.clear();
+        }
+        policy.network.unmetered.day_bytes = Some(day_bytes);
+    });
+    let (mut parts, mut pruned) = (0, None);
+    for _ in 0..120 {
+        let report = phone.due(good());
+        let again = report.again;
+        if let Some(window) = report.window {
+            assert!(window.error.is_none(), "{window:?}");
+            let spent: u64 = window.closed.spent.iter().map(|(_, bytes)| bytes).sum();
+            assert!(spent <= day_bytes, "{window:?}");
+            parts += usize::from(window.task == Task::Prune && !window.closed.finished);
+            if let Some(DueDone::Pruned(report)) = window.done {
+                pruned = Some(report);
+                break;
+            }
+        }
+        if !again {
+            phone.clock.jump(DAY);
+            phone = phone.restart();
+        }
+    }
+    assert!(pruned.is_some() && parts > 0, "{parts} parts, then {pruned:?}");
+    phone.is_sound();
+}

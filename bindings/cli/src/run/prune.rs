@@ -68,6 +68,7 @@ fn plan_document(plan: &PrunePlan) -> Value {
         "blobs_unused": totals.unused.blobs, "bytes_unused": totals.unused.bytes,
         "keep": pack_count(totals.keep),
         "repack": pack_count(totals.repack),
+        "postponed": pack_count(totals.postponed),
         "wait_unused": pack_count(totals.wait_unused),
         "retire": pack_count(totals.retire),
         "wait_unindexed": pack_count(totals.wait_unindexed),
@@ -110,6 +111,10 @@ fn print_plan(plan: &PrunePlan, out: &mut Output) -> Result<()> {
     let mut packs = Table::new(&["Packs", "Number", "Size"], &[1, 2]);
     let rows = [
         ("keep", totals.keep),
+        (
+            "of these, pack anew another time: --max-repack-size",
+            totals.postponed,
+        ),
         ("pack anew, then take out of the indexes", totals.repack),
         ("mark: of no use, but not for long enough", totals.wait_unused),
         ("take out of the indexes", totals.retire),
