@@ -1,5 +1,5 @@
-//! SIGKILL of a restore over an older tree, at random moments: every file is the old one or the new one, never half of
-//! either, and the next run completes.
+//! SIGKILL of a restore over an older tree, and of applying one and taking it back, at random moments: every file is the old one or the new one,
+//! never half of either, and the next run completes.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
@@ -11,11 +11,11 @@ use std::{
 };
 
 use lifeboat_tests::{
-    Forest, Rng, Scene, assert_same, compare,
+    Forest, Lifeboat, Rng, Scene, assert_same, compare,
     lifeboat_cli::restore_args,
     number_from_env,
     restic::text,
-    scene::{copy_exactly, restored},
+    scene::{copy_exactly, restored, utf8},
     seed,
     tree_gen::Mutation,
 };
@@ -30,59 +30,133 @@ const KILLS_PER_TREE: u64 = 5;
 /// Names that the engine's own unfinished business may have; it is not part of the tree.
 const STAGING_PREFIX: &str = ".lifeboat";
 
+/// A vault with two snapshots of a tree, and the trees.
+struct Bench {
+    scene: Scene,
+    lifeboat: Lifeboat,
+    rng: Rng,
+    old: PathBuf,
+    new_snapshot: String,
+    /// What a file may be.
+    allowed: [Contents; 2],
+}
+
+impl Bench {
+    fn new(own_seed: u64) -> Self {
+        let mut rng = Rng::new(seed(own_seed));
+        let scene = Scene::new();
+        let (lifeboat, source) = (scene.lifeboat(), scene.source());
+        Forest {
+            files: 250,
+            ..Forest::small(rng.number())
+        }
+        .plant(&source);
+        fs::write(source.join("large"), rng.bytes(8 << 20)).unwrap();
+        lifeboat.init();
+        lifeboat.backup(&source);
+        let old = scene.copy(&source, "old");
+        // Nothing disappears: whether a restore removes what the snapshot does not have is not the subject.
+        Mutation {
+            seed: rng.number(),
+            steps: 80,
+            removals: false,
+        }
+        .apply(&source);
+        fs::write(source.join("large"), rng.bytes(8 << 20)).unwrap();
+        lifeboat.backup(&source);
+        let new_snapshot = text(&scene.restic().snapshots().last().unwrap()["id"]);
+        let allowed = [contents(&old), contents(&source)];
+        Self {
+            scene,
+            lifeboat,
+            rng,
+            old,
+            new_snapshot,
+            allowed,
+        }
+    }
+
+    /// The old tree where the new one is to be; returns the target of a restore, and the place of the tree in it.
+    fn old_tree(&self, number: u64) -> (PathBuf, PathBuf) {
+        let target = self.scene.path(&format!("target-{number}"));
+        let place = restored(&target, &self.scene.source());
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        copy_exactly(&self.old, &place);
+        (target, place)
+    }
+
+    /// Starts it again and again, and kills it at some moment of the time that a whole run takes, at most so many times; then it may end. Returns
+    /// the kills.
+    fn kill(&mut self, args: &[&str], place: &Path, whole_run: Duration, kills_max: u64) -> u64 {
+        let mut kills = 0;
+        for _ in 0..kills_max {
+            let delay = some_delay(&mut self.rng, whole_run);
+            println!("kill {} after {delay:?}", args[0]);
+            let finished = self.lifeboat.start(args.iter().copied()).kill_after(delay);
+            assert_old_or_new(place, &self.allowed);
+            if args[0] == "restore" {
+                assert_nothing_is_missing(place, &self.allowed);
+            }
+            if !finished.was_killed() {
+                finished.ok();
+                return kills;
+            }
+            kills += 1;
+        }
+        self.lifeboat.run(args.iter().copied()).ok();
+        kills
+    }
+}
+
 #[test]
 fn a_killed_restore_leaves_old_or_new_files() {
     let wanted = number_from_env("LIFEBOAT_KILLS").unwrap_or(200) * KILLS_OF_TEN / 10;
-    let mut rng = Rng::new(seed(73));
-    let scene = Scene::new();
-    let (lifeboat, source) = (scene.lifeboat(), scene.source());
-    Forest {
-        files: 250,
-        ..Forest::small(rng.number())
-    }
-    .plant(&source);
-    fs::write(source.join("large"), rng.bytes(8 << 20)).unwrap();
-    lifeboat.init();
-    lifeboat.backup(&source);
-    let old = scene.copy(&source, "old");
-    // Nothing disappears: whether a restore removes what the snapshot does not have is not the subject.
-    Mutation {
-        seed: rng.number(),
-        steps: 80,
-        removals: false,
-    }
-    .apply(&source);
-    fs::write(source.join("large"), rng.bytes(8 << 20)).unwrap();
-    lifeboat.backup(&source);
-    let new_snapshot = text(&scene.restic().snapshots().last().unwrap()["id"]);
-    let allowed = [contents(&old), contents(&source)];
-
-    let whole_run = lifeboat.restore(&new_snapshot, &scene.path("unkilled")).took;
-    let mut kills = 0;
-    let mut tree = 0;
+    let mut bench = Bench::new(73);
+    let (source, snapshot) = (bench.scene.source(), bench.new_snapshot.clone());
+    let whole_run = bench
+        .lifeboat
+        .restore(&snapshot, &bench.scene.path("unkilled"))
+        .took;
+    let (mut kills, mut trees) = (0, 0);
     while kills < wanted {
-        let target = scene.path(&format!("target-{tree}"));
-        let place = restored(&target, &source);
-        fs::create_dir_all(place.parent().unwrap()).unwrap();
-        copy_exactly(&old, &place);
-        for _ in 0..KILLS_PER_TREE.min(wanted - kills) {
-            let delay = some_delay(&mut rng, whole_run);
-            println!("kill after {delay:?}");
-            let finished = lifeboat
-                .start(restore_args(&new_snapshot, &target))
-                .kill_after(delay);
-            kills += u64::from(finished.was_killed());
-            assert_old_or_new(&place, &allowed);
-            if !finished.was_killed() {
-                finished.ok();
-            }
-        }
-        lifeboat.restore(&new_snapshot, &target);
+        let (target, place) = bench.old_tree(trees);
+        let args = restore_args(&snapshot, &target);
+        kills += bench.kill(&args, &place, whole_run, KILLS_PER_TREE.min(wanted - kills));
+        // The last of them may have been done when it was killed.
+        bench.lifeboat.restore(&snapshot, &target);
         assert_same(&source, &place, &compare::Options::default());
         fs::remove_dir_all(&target).unwrap();
-        tree += 1;
+        trees += 1;
     }
-    println!("{kills} kills in {tree} trees");
+    println!("{kills} kills in {trees} trees");
+}
+
+/// What an app does at its start: killed there, the next start goes on. And the same of the way back.
+#[test]
+fn a_killed_apply_goes_on_and_so_does_a_killed_roll_back() {
+    let wanted = number_from_env("LIFEBOAT_KILLS").unwrap_or(200) / 10;
+    let mut bench = Bench::new(74);
+    let (source, snapshot) = (bench.scene.source(), bench.new_snapshot.clone());
+    let (mut kills, mut trees) = (0, 0);
+    while kills < wanted {
+        let (target, place) = bench.old_tree(trees);
+        let stage = [&restore_args(&snapshot, &target)[..], &["--stage-only"]].concat();
+        bench.lifeboat.run(stage.iter().copied()).ok();
+        assert_same(&bench.old, &place, &compare::Options::default());
+        let at = utf8(&target);
+        let whole_run = bench.lifeboat.run(["apply", "--target", at]).ok().took;
+        assert_same(&source, &place, &compare::Options::default());
+        kills += bench.kill(&["rollback", "--target", at], &place, whole_run, KILLS_PER_TREE);
+        assert_same(&bench.old, &place, &compare::Options::default());
+        bench.lifeboat.run(stage.iter().copied()).ok();
+        kills += bench.kill(&["apply", "--target", at], &place, whole_run, KILLS_PER_TREE);
+        assert_same(&source, &place, &compare::Options::default());
+        kills += bench.kill(&["confirm", "--target", at], &place, whole_run, KILLS_PER_TREE);
+        assert_same(&source, &place, &compare::Options::default());
+        fs::remove_dir_all(&target).unwrap();
+        trees += 1;
+    }
+    println!("{kills} kills in {trees} trees");
 }
 
 /// Anywhere in a run, and a little more often at its end, where the new tree takes the old one's place.
@@ -138,7 +212,12 @@ fn assert_old_or_new(place: &Path, allowed: &[Contents; 2]) {
         .map(|(path, _)| path)
         .collect();
     assert!(half.is_empty(), "neither old nor new: {half:?}");
-    // What both trees have must never be missing.
+}
+
+/// What both trees have must never be missing: a restore replaces name by name. Applying moves the old tree aside and then the new one in, while the app waits
+/// for it.
+fn assert_nothing_is_missing(place: &Path, allowed: &[Contents; 2]) {
+    let now = contents(place);
     let [old, new] = allowed
         .each_ref()
         .map(|contents| contents.keys().collect::<BTreeSet<_>>());

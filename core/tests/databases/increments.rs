@@ -1,17 +1,13 @@
 //! What a change of a database costs, and what costs nothing.
 
 use std::{
-    fs,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    env, fs,
+    process::{Command, Stdio},
 };
-
-use lifeboat::{DatabaseAccess, Databases};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{Rng, dump, open, path, restore, round_trip},
-    scene::{Scene, wait},
+    scene::Scene,
 };
 
 /// A chat of about 12 MB, in write-ahead mode or not.
@@ -71,6 +67,18 @@ fn a_database_that_nobody_touched_is_not_compared() {
     );
 }
 
+/// Names the database to a child process.
+const CHILD: &str = "LIFEBOAT_TEST_WRITER";
+
+/// Not a test: another process that would like to write, and fails if it may not.
+#[test]
+fn child() {
+    if let Some(database) = env::var_os(CHILD) {
+        let app = rusqlite::Connection::open(database).unwrap();
+        app.execute_batch("BEGIN IMMEDIATE; ROLLBACK").unwrap();
+    }
+}
+
 #[test]
 fn what_the_app_has_open_keeps_its_locks() {
     let scene = Scene::new();
@@ -81,14 +89,12 @@ fn what_the_app_has_open_keeps_its_locks() {
         .unwrap();
     // Another process, to whom the locks of this one mean something.
     let is_locked = || {
-        let output = std::process::Command::new("sqlite3")
-            .arg(path(&scene))
-            .arg("BEGIN IMMEDIATE; ROLLBACK;")
-            .output();
-        match output {
-            Ok(output) => String::from_utf8_lossy(&output.stderr).contains("locked"),
-            Err(_) => true,
-        }
+        let status = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "increments::child"])
+            .env(CHILD, path(&scene))
+            .stdout(Stdio::null())
+            .status();
+        !status.unwrap().success()
     };
     assert!(is_locked());
     let report = scene.backup();
@@ -100,6 +106,7 @@ fn what_the_app_has_open_keeps_its_locks() {
     let restored = rusqlite::Connection::open(restore(&scene)).unwrap();
     assert_eq!(dump(&restored), before, "the moment before the transaction");
     app.execute_batch("COMMIT").unwrap();
+    assert!(!is_locked(), "a lock is left");
     round_trip(&scene, &app);
 }
 
@@ -143,73 +150,4 @@ fn a_database_that_is_replaced_or_deleted_is_what_it_is_now() {
     fs::remove_file(path(&scene)).unwrap();
     scene.backup();
     assert!(!restore(&scene).exists());
-}
-
-#[test]
-fn a_group_is_captured_at_one_moment() {
-    let scene = Scene::new();
-    let path = |name: &str| scene.source().join(name);
-    let app = rusqlite::Connection::open(path("a.db")).unwrap();
-    app.execute_batch(&format!(
-        "PRAGMA journal_mode=wal; ATTACH '{}' AS b; PRAGMA b.journal_mode=wal;
-         CREATE TABLE main.t (x); CREATE TABLE b.t (x); INSERT INTO main.t VALUES (100); INSERT INTO b.t VALUES (0)",
-        path("b.db").display()
-    ))
-    .unwrap();
-    let stop = AtomicBool::new(false);
-    let declared = ["a.db", "b.db"].map(|name| lifeboat::DatabaseSource {
-        path: path(name),
-        access: DatabaseAccess::Own,
-        group: Some("money".into()),
-    });
-    let engine = scene.open();
-    /// However the test ends, the writer does, too.
-    struct Ends<'a>(&'a AtomicBool);
-    impl Drop for Ends<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    std::thread::scope(|scope| {
-        let stop = &stop;
-        scope.spawn(move || {
-            // Moved within one transaction: together there are always a hundred.
-            while !stop.load(Ordering::Relaxed) {
-                app.execute_batch(
-                    "BEGIN; UPDATE main.t SET x = (x + 99) % 100; UPDATE b.t SET x = 100 - (SELECT x FROM main.t); COMMIT",
-                )
-                .unwrap();
-            }
-        });
-        let _ends = Ends(stop);
-        for _ in 0..8 {
-            let mut job = scene.job();
-            job.databases = Databases {
-                declared: declared.to_vec(),
-                ..Databases::default()
-            };
-            let report = wait(engine.backup(job, CancellationToken::new())).unwrap();
-            assert_eq!(report.unreadable, []);
-            let target = tempfile::tempdir().unwrap();
-            let job = lifeboat::RestoreJob {
-                snapshot: "latest".into(),
-                target: target.path().to_owned(),
-                ..lifeboat::RestoreJob::default()
-            };
-            wait(engine.restore(job, CancellationToken::new())).unwrap();
-            let one = |name: &str| {
-                let db = rusqlite::Connection::open(target.path().join("app").join(name)).unwrap();
-                db.query_row("SELECT x FROM t", [], |row| row.get::<_, i64>(0))
-                    .unwrap()
-            };
-            assert_eq!(
-                one("a.db") + one("b.db"),
-                100,
-                "{} and {}",
-                one("a.db"),
-                one("b.db")
-            );
-        }
-    });
-    engine.stop(Duration::from_secs(10)).unwrap();
 }

@@ -10,4 +10,5 @@ mod app;
 mod held;
 mod histories;
 mod increments;
+mod moments;
 mod trees;
