@@ -7,11 +7,12 @@ import kotlin.io.path.Path
 import kotlin.test.assertEquals
 import kotlin.test.assertIs
 import kotlin.test.assertTrue
+import kotlin.time.Duration.Companion.seconds
 
 /** Phones end processes without a word. */
 class KillTest {
     @Test
-    fun `a virtual machine that is killed in the middle of a backup is continued by another`() = runBlocking<Unit> {
+    fun `a virtual machine that is killed in the middle of a window is continued by another`() = runBlocking<Unit> {
         Scene().create().use { scene ->
             scene.fill(FILES)
             var kills = 0
@@ -52,7 +53,7 @@ class KillTest {
     }
 }
 
-/** What is killed: backs a scene up, and says each time that the vault has confirmed something. */
+/** What is killed: backs a scene up in one window, and says each time that the vault has confirmed something. */
 internal object KilledMain {
     @JvmStatic
     fun main(arguments: Array<String>) = runBlocking {
@@ -66,7 +67,7 @@ internal object KilledMain {
                 },
                 50u,
             )
-            assertIs<BackupOutcome.Published>(engine.backup(scene.request))
+            assertIs<WindowOutcome.Done>(engine.runWindow(scene.request, 60.seconds))
             watching.close()
             println("published")
         }
