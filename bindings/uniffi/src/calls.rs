@@ -72,7 +72,15 @@ impl Calls {
         self.runtime.block_on(work)
     }
 
-    /// Ends the thread when nothing runs, without waiting for it.
+    /// Waits until no call runs, and then has the thread end; where that takes longer than `grace`, as soon as nothing runs. In this order: whoever
+    /// waits for quiet takes calls again afterwards, and the thread would wait for ever for one that closes for good.
+    pub(crate) fn end(&self, grace: Duration) -> Result<(), EngineError> {
+        let quiet = self.block_on(self.quiet(grace));
+        self.close();
+        quiet
+    }
+
+    /// Has the thread end when nothing runs, without waiting for it. Nobody waits for quiet after this or meanwhile.
     pub(crate) fn close(&self) {
         self.closing.cancel();
     }
@@ -128,9 +136,19 @@ mod tests {
             calls.block_on(broken.get()),
             Err(EngineError::Bug { .. })
         ));
-        calls.block_on(calls.quiet(Duration::from_secs(10))).unwrap();
-        calls.close();
+        calls.end(Duration::from_secs(10)).unwrap();
         calls.join().unwrap();
+    }
+
+    #[test]
+    fn however_often_it_ends_its_thread_does_too() {
+        for _ in 0..2000 {
+            let calls = Calls::start().unwrap();
+            let call = calls.start_call(async { Ok(()) });
+            calls.end(Duration::from_secs(10)).unwrap();
+            calls.join().unwrap();
+            drop(call);
+        }
     }
 
     #[test]

@@ -461,8 +461,7 @@ impl Inner {
             Life::Stopped => return Ok(()),
         };
         self.observers.cancel();
-        self.calls.close();
-        let quiet = self.calls.block_on(self.calls.quiet(left()));
+        let quiet = self.calls.end(left());
         // Nobody else suspends or resumes, and calls that ended own nothing any more.
         let stopped = match (quiet, Arc::try_unwrap(engine)) {
             (Ok(()), Ok(engine)) => engine.stop(left()).map_err(EngineError::from),
