@@ -22,6 +22,7 @@ use crate::{
     events::{Event, Events, Meter, Progress},
     forget::{ForgetJob, ForgetReport, forget},
     format::{KeyId, MasterKey, PackId, RepositoryId, Snapshot, SnapshotId},
+    limits,
     prune::{self, PruneJob, PruneParts, PrunePlan, PruneReport},
     repository::{
         self, KeyInfo, LockInfo, Repository, Spool, Unlock, list_snapshots, recover, remove_own_locks,
@@ -158,6 +159,7 @@ impl Engine {
                 guarded: false,
                 lock: LockPolicy::WhenShared,
                 pack_target_bytes: window::begin_unbounded(&shared.window, NetworkClass::Unmetered).await?,
+                piece_bytes_max: limits::CHUNK_MAX_BYTES,
                 window: None,
             };
             let report = shared.window.snapshotter.backup(job, terms, cancel).await;

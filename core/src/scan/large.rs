@@ -76,11 +76,15 @@ pub(super) fn stream(walker: &mut Walker, mut file: impl Read) -> Result<(), Fai
             break;
         }
         let length = walker.context.reader.chunker.cut(&buffer[start..end]);
-        let permit = walker.admit(length as u64)?;
-        let plain = buffer[start..start + length].to_vec();
-        start += length;
-        walker.context.meter.bytes_read(length as u64);
-        walker.seal_piece(plain, permit)?;
+        let reader = &walker.context.reader;
+        let pieces = reader.pieces(&buffer[start..start + length], walker.context.piece_bytes_max)?;
+        for length in pieces {
+            let permit = walker.admit(length as u64)?;
+            let plain = buffer[start..start + length].to_vec();
+            start += length;
+            walker.context.meter.bytes_read(length as u64);
+            walker.seal_piece(plain, permit)?;
+        }
     }
     Ok(())
 }

@@ -80,6 +80,14 @@ fn catalog_stat(metadata: &Metadata) -> crate::catalog::Stat {
     }
 }
 
+/// As few parts as possible of at most `most` bytes, all of about the same length.
+fn evenly(length: usize, most: usize) -> Vec<usize> {
+    let count = length.div_ceil(most.max(1)).max(1);
+    (0..count)
+        .map(|part| length * (part + 1) / count - length * part / count)
+        .collect()
+}
+
 /// What sealing small files needs.
 #[derive(Clone)]
 pub(crate) struct FileReader {
@@ -144,6 +152,28 @@ impl FileReader {
         let chunk = Chunk::of(plain);
         let known = self.known(vec![chunk.id])?.first() == Some(&true);
         self.seal(context, chunk, known, Arc::new(permit))
+    }
+
+    /// Cuts a chunk once more that is longer than `most`, unless its parts, or all of it, are known from when there was more room. Returns their lengths.
+    pub(crate) fn pieces(&self, chunk: &[u8], most: usize) -> Result<Vec<usize>> {
+        if chunk.len() <= most {
+            return Ok(vec![chunk.len()]);
+        }
+        let mut longest = limits::CHUNK_MAX_BYTES;
+        while longest > most {
+            let lengths = evenly(chunk.len(), longest);
+            let mut rest = chunk;
+            let ids = lengths.iter().map(|&length| {
+                let (piece, tail) = rest.split_at(length);
+                rest = tail;
+                BlobId::of(piece)
+            });
+            if self.known(ids.collect())?.into_iter().all(|known| known) {
+                return Ok(lengths);
+            }
+            longest /= 2;
+        }
+        Ok(evenly(chunk.len(), most))
     }
 
     fn known(&self, ids: Vec<BlobId>) -> Result<Vec<bool>> {
@@ -215,5 +245,25 @@ impl FileReader {
             rest = tail;
         }
         chunks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_even_and_together_the_whole() {
+        for length in [1, 7, 256 << 10, (1 << 20) + 1, 2 << 20] {
+            for most in [256 << 10, 512 << 10, 1 << 20] {
+                let parts = evenly(length, most);
+                assert_eq!(parts.iter().sum::<usize>(), length);
+                let (least, longest) = (parts.iter().min().unwrap(), parts.iter().max().unwrap());
+                assert!(
+                    *longest <= most && longest - least <= 1,
+                    "{length} {most}: {parts:?}"
+                );
+            }
+        }
     }
 }

@@ -90,6 +90,12 @@ impl PackWriter {
         self.open.as_ref().is_some_and(full)
     }
 
+    /// Whether a blob of so many bytes, as stored, takes the pack beyond its target, and something is in it already.
+    pub(crate) fn overflows_with(&self, bytes: u64) -> bool {
+        let beyond = |open: &Open| !open.entries.is_empty() && open.size + bytes > self.target_bytes;
+        self.open.as_ref().is_some_and(beyond)
+    }
+
     pub(crate) fn append(&mut self, spool: &Spool, id: BlobId, sealed: &SealedBytes) -> Result<()> {
         let blob_type = self.blob_type;
         let open = match &mut self.open {

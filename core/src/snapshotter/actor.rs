@@ -261,6 +261,7 @@ impl Snapshotter {
             cpu: parts.repository.cpu.clone(),
             budget: self.sealing.clone(),
             excludes: current.excludes.clone(),
+            piece_bytes_max: current.terms.piece_bytes_max,
             cancel: current.threads.clone(),
             runtime: runtime.clone(),
             clock: parts.repository.clock.clone(),

@@ -19,6 +19,8 @@ pub(crate) struct Terms {
     pub(crate) lock: LockPolicy,
     /// A pack is closed when it has so many bytes.
     pub(crate) pack_target_bytes: u64,
+    /// No blob of a file is longer.
+    pub(crate) piece_bytes_max: usize,
     /// `None`: to its end, now.
     pub(crate) window: Option<WindowTerms>,
 }

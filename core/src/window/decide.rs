@@ -60,8 +60,8 @@ impl View {
     }
 
     /// Whether a pack of `bytes` would be confirmed before the window's end. Bytes of a request that is given up are lost, so one begins only if it
-    /// is expected to be confirmed in time. One that is too large for every window is divided; if it is a single blob, it waits for a longer
-    /// window, or until what was measured of the link is so old that it is tried anew.
+    /// is expected to be confirmed in time. One that is too large for every window is divided; if it is a single piece of a file, that is cut
+    /// anew. What is still too large waits for a longer window, or until what was measured of the link is so old that it is tried anew.
     pub(crate) fn may_put(&self, bytes: u64) -> Verdict {
         if !self.affords(bytes) || self.left_ms() == 0 {
             return Verdict::NotInThisWindow;

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{decide::View, run::WindowParts};
 use crate::{
-    catalog::{SealedPack, SpooledPack, packs},
+    catalog::{SealedPack, SpooledPack, packs, vault},
     error::Result,
     format::{BlobType, MasterKey, PackId},
     repository::{Spool, err_if_cancelled},
@@ -14,16 +14,38 @@ use crate::{
 /// In one window; the others wait for theirs.
 const PACKS_MAX: usize = 2;
 
-/// Divides packs that no window like this one could send into smaller ones. A pack of one blob stays as it is. To be awaited to its end, which after a
+/// Divides packs that no window like this one could send into smaller ones. One that holds a single piece of a file is given up if it is longer than
+/// `piece_bytes_max`: the file is read again, and cut into shorter ones. To be awaited to its end, which after a
 /// stop comes soon: the thread that writes would go on without being waited for.
 pub(super) async fn divide(
     parts: &WindowParts,
     view: &View,
     target_bytes: u64,
+    piece_bytes_max: usize,
     waiting: &[SpooledPack],
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let too_large = waiting.iter().filter(|pack| view.is_too_large(pack.size));
+    let (spool, key) = (parts.spool.clone(), parts.repository.key.clone());
+    let longer = (waiting.iter())
+        .filter(|pack| view.is_too_large(pack.size) && pack.size > piece_bytes_max as u64)
+        .copied()
+        .collect::<Vec<_>>();
+    let mut given_up = Vec::new();
+    if !longer.is_empty() {
+        let whole = move |_: &mut _| single_pieces(&spool, &key, &longer);
+        let whole = parts.repository.cpu.run(whole).await?;
+        let gone = whole.clone();
+        parts
+            .catalog
+            .write(move |tx| vault::lose_packs(tx, &gone))
+            .await?;
+        for id in &whole {
+            parts.spool.remove(id);
+        }
+        given_up = whole;
+    }
+    let too_large =
+        (waiting.iter()).filter(|pack| view.is_too_large(pack.size) && !given_up.contains(&pack.id));
     for pack in too_large.take(PACKS_MAX) {
         err_if_cancelled(cancel)?;
         let (spool, key, id) = (parts.spool.clone(), parts.repository.key.clone(), pack.id);
@@ -41,6 +63,20 @@ pub(super) async fn divide(
         parts.spool.remove(&id);
     }
     Ok(())
+}
+
+/// Those packs that hold a single piece of a file.
+fn single_pieces(spool: &Spool, key: &MasterKey, packs: &[SpooledPack]) -> Result<Vec<PackId>> {
+    let mut found = Vec::new();
+    for pack in packs {
+        let inspected = spool.inspect(&pack.id, key)?;
+        let is_piece = inspected
+            .is_some_and(|pack| matches!(&pack.entries[..], [entry] if entry.blob_type == BlobType::Data));
+        if is_piece {
+            found.push(pack.id);
+        }
+    }
+    Ok(found)
 }
 
 /// Writes the same blobs as smaller packs. `None` where that makes none smaller, or was stopped.
@@ -66,6 +102,10 @@ fn divide_one(
     for entry in &pack.entries {
         if cancel.is_cancelled() {
             break;
+        }
+        // A long blob gets a pack of its own, whatever stood before it.
+        if writer.overflows_with(entry.length.into()) {
+            pieces.extend(writer.close(spool, key)?);
         }
         writer.copy(spool, &pack, entry)?;
         if writer.is_full() {

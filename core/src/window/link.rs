@@ -130,6 +130,18 @@ pub(crate) fn in_flight_max(estimate: Option<Estimate>, pack_bytes: u64) -> usiz
         .clamp(limits::UPLOADS_IN_FLIGHT_MIN, limits::UPLOADS_IN_FLIGHT_MAX)
 }
 
+/// The longest piece of a file that is sealed as one blob, where a window like this one has to send it: three quarters of what it has time and bytes for, in
+/// steps, so that windows which differ a little cut alike. A blob cannot be divided any more once it is sealed.
+pub(crate) fn piece_max(estimate: Option<Estimate>, window_ms: u64, allowance_bytes: Option<u64>) -> usize {
+    let by_link = estimate.map_or(u64::MAX, |estimate| estimate.bytes_in(window_ms));
+    let fits = by_link.min(allowance_bytes.unwrap_or(u64::MAX)) / 4 * 3;
+    let mut piece = limits::CHUNK_MAX_BYTES;
+    while piece > limits::CHUNK_MIN_BYTES && piece as u64 > fits {
+        piece /= 2;
+    }
+    piece
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -214,5 +226,18 @@ mod tests {
             let bytes = estimate.bytes_in(ms);
             prop_assert!(bytes == 0 || estimate.time_ms(bytes) <= ms);
         }
+    }
+
+    #[test]
+    fn pieces_fit_into_the_window_down_to_the_shortest_chunk() {
+        assert_eq!(piece_max(None, 30_000, None), limits::CHUNK_MAX_BYTES);
+        assert_eq!(piece_max(None, 30_000, Some(1_000_000)), 512 << 10);
+        assert_eq!(piece_max(None, 30_000, Some(1)), limits::CHUNK_MIN_BYTES);
+        let slow = Estimate {
+            bytes_per_s: 50_000,
+            latency_ms: 100,
+        };
+        // Not 1,196,000 bytes, since estimates are only that.
+        assert_eq!(piece_max(Some(slow), 30_000, None), 512 << 10);
     }
 }

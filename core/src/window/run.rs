@@ -10,7 +10,7 @@ use super::{
     divide::divide,
     gate::Travelled,
     hand_off,
-    link::{Estimate, pack_target},
+    link::{Estimate, pack_target, piece_max},
 };
 use crate::{
     catalog::{
@@ -213,6 +213,20 @@ impl Window<'_> {
         pack_target(self.parts.gate.estimate(), Some(self.span.length_ms()), allowance)
     }
 
+    /// How long a blob may be in this run from now on.
+    async fn piece_max(&self, row: &RunRow) -> Result<usize> {
+        let allowance = self.budget.allowances.of(self.budget.network);
+        let fits = piece_max(self.parts.gate.estimate(), self.span.length_ms(), allowance);
+        let least = row.piece_bytes.map_or(fits, |earlier| earlier.min(fits));
+        if row.piece_bytes != Some(least) {
+            let change = move |tx: &rusqlite::Transaction<'_>| {
+                run::change_run(tx, |row| row.piece_bytes = Some(least))
+            };
+            self.parts.catalog.write(change).await?;
+        }
+        Ok(least)
+    }
+
     /// Ends what must end in time, also when the device slept meanwhile. Never returns.
     async fn watch<T>(&self) -> T {
         let clock = &*self.parts.repository.clock;
@@ -257,12 +271,20 @@ impl Window<'_> {
                 .await
         };
         or_cancelled(&self.token, prepare).await?;
+        let piece_bytes_max = self.piece_max(&row).await?;
         let mut queued = HashSet::new();
         let look = !(0..limits::LOOK_AGE_MAX_S).contains(&(parts.now_s() - row.looked_s));
         loop {
             let waiting = self.waiting().await?;
             let view = self.view();
-            divide(parts, &view, self.pack_target(), &waiting.full, &self.token).await?;
+            let target = self.pack_target();
+            // What is not full is filled up first, if there is something to fill it with.
+            let to_send = if row.tree.is_some() {
+                waiting.all()
+            } else {
+                waiting.full
+            };
+            divide(parts, &view, target, piece_bytes_max, &to_send, &self.token).await?;
             let waiting = self.waiting().await?;
             if row.tree.is_some() {
                 self.queue(waiting.all(), &mut queued).await?;
@@ -270,13 +292,13 @@ impl Window<'_> {
                     self.drain().await?;
                     return Ok(Ended::HandedOff);
                 }
-                return self.back_up(job, row, false, vec![]).await;
+                return self.back_up(job, row, piece_bytes_max, false, vec![]).await;
             }
             let backlog = waiting.full.iter().map(|pack| pack.size).sum();
             self.queue(waiting.full, &mut queued).await?;
             if self.view().should_seal(backlog) {
                 let unfilled = waiting.unfilled.iter().map(|pack| pack.id).collect();
-                return self.back_up(job, row, look, unfilled).await;
+                return self.back_up(job, row, piece_bytes_max, look, unfilled).await;
             }
             self.drain().await?;
             // Faster than was thought: there may be time to seal more.
@@ -290,11 +312,19 @@ impl Window<'_> {
         }
     }
 
-    async fn back_up(&self, job: BackupJob, row: RunRow, look: bool, unfilled: Vec<PackId>) -> Result<Ended> {
+    async fn back_up(
+        &self,
+        job: BackupJob,
+        row: RunRow,
+        piece_bytes_max: usize,
+        look: bool,
+        unfilled: Vec<PackId>,
+    ) -> Result<Ended> {
         let terms = Terms {
             guarded: self.guarded,
             lock: self.budget.lock,
             pack_target_bytes: self.pack_target(),
+            piece_bytes_max,
             window: Some(WindowTerms {
                 seal: self.seal.clone(),
                 unfilled,

@@ -86,6 +86,47 @@ fn a_backup_in_hundreds_of_windows_costs_hardly_more_than_in_one() {
     engine.stop(STOP).unwrap();
 }
 
+/// Pieces of a large file are longer than a window of a megabyte can send: also those that were sealed when there was more room, and cannot be divided.
+#[test]
+fn large_files_fit_into_windows_that_are_smaller_than_their_pieces() {
+    let (scene, whole) = (Scene::new(), Scene::new());
+    let bytes = 12 << 20;
+    for (number, scene) in [(1, &scene), (2, &scene), (1, &whole), (2, &whole)] {
+        scene.write(&format!("{number}.mp4"), noise(number, bytes));
+    }
+    let reference = Faulty::new(whole.vault());
+    let engine = open(&whole, &reference);
+    done(window(&engine, &whole, Budget::of(LONG)));
+    engine.stop(STOP).unwrap();
+
+    let vault = Faulty::new(scene.vault());
+    let (mut windows, mut last) = (0, None);
+    loop {
+        let engine = open(&scene, &vault);
+        windows += 1;
+        assert!(windows < 200, "does not converge: {last:?}");
+        // At first there is more room, and so long pieces are sealed ahead.
+        let allowance = if windows < 3 { 4_000_000 } else { 1_000_000 };
+        let before = vault.sent();
+        let outcome = window(&engine, &scene, metered(allowance));
+        assert!(vault.sent() - before <= allowance);
+        engine.stop(STOP).unwrap();
+        match outcome {
+            Outcome::Done(_) => break,
+            Outcome::MoreToDo(more) => last = Some(more),
+            other => panic!("{other:?}"),
+        }
+    }
+    let (once, often) = (reference.sent(), vault.sent());
+    let more = (often as f64 / once as f64 - 1.0) * 100.0;
+    println!("{windows} windows: {often} bytes, {more:.2} % more than {once}");
+    assert!(windows > 15, "{windows} windows only");
+    assert!(often <= once + once / 50, "{more:.2} % more");
+    let engine = open(&scene, &vault);
+    assert_clean(&engine, &scene);
+    engine.stop(STOP).unwrap();
+}
+
 /// Packs sealed for a link without a limit must be divided for one that has little; indexes, snapshots and locks count as well.
 #[test]
 fn not_one_byte_goes_beyond_an_allowance_whatever_was_sealed_before() {
