@@ -8,7 +8,7 @@ import XCTest
 final class ContinuedTests: XCTestCase {
     /// What the system would see of its task.
     private final class Task26: ContinuedTask, @unchecked Sendable {
-        let progress = Progress()
+        let progress = Progress(totalUnitCount: 0)
         var expirationHandler: (() -> Void)?
         private let lock = NSLock()
         private var ends: [Bool] = []
