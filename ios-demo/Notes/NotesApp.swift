@@ -2,6 +2,9 @@ import Foundation
 import Lifeboat
 import LifeboatBackground
 import SwiftUI
+import os
+
+let log = Logger(subsystem: "org.example.notes", category: "backup")
 
 /// Made by the system at each launch, be it for a screen or for a background task.
 @main
@@ -38,8 +41,8 @@ final class Notes {
         do {
             applied = try vault.applyPending()
         } catch {
-            // Everything is as it was, and staged: the screen says so when the user asks.
-            NSLog("notes: a restore waits: \(error)")
+            // Everything is as it was, and staged: the next start tries again.
+            log.error("a restore waits: \(String(describing: error), privacy: .public)")
         }
         database = NotesDatabase(Vault.database)
         all = database.all()
@@ -48,7 +51,7 @@ final class Notes {
     func add(_ text: String, photo: Data? = nil) {
         var name: String?
         if let photo {
-            let file = "\(UUID().uuidString).jpg"
+            let file = UUID().uuidString
             guard (try? photo.write(to: Vault.data.appending(path: file))) != nil else { return }
             name = file
         }
@@ -75,7 +78,7 @@ final class Notes {
             try vault.rollBack()
             applied = .nothingPending
         } catch {
-            NSLog("notes: not rolled back: \(error)")
+            log.error("not rolled back: \(String(describing: error), privacy: .public)")
         }
         database = NotesDatabase(Vault.database)
         all = database.all()

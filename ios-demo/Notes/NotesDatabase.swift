@@ -18,6 +18,7 @@ final class NotesDatabase {
 
     init(_ file: URL) {
         check(sqlite3_open(file.path, &connection))
+        check(sqlite3_busy_timeout(connection, 5_000))
         run("PRAGMA journal_mode = WAL")
         run("CREATE TABLE IF NOT EXISTS notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL, photo TEXT)")
         run("PRAGMA user_version = \(Self.version)")
@@ -56,7 +57,12 @@ final class NotesDatabase {
             check(sqlite3_bind_text(statement, Int32(index + 1), value, -1, Self.transient))
         }
         var found: [Row] = []
-        while sqlite3_step(statement) == SQLITE_ROW { found.append(read(statement)) }
+        var code = sqlite3_step(statement)
+        while code == SQLITE_ROW {
+            found.append(read(statement))
+            code = sqlite3_step(statement)
+        }
+        check(code, SQLITE_DONE)
         return found
     }
 
@@ -65,7 +71,7 @@ final class NotesDatabase {
     }
 
     /// A real app would tell the user; this one is about backups.
-    private func check(_ code: Int32) {
-        precondition(code == SQLITE_OK, String(cString: sqlite3_errmsg(connection)))
+    private func check(_ code: Int32, _ wanted: Int32 = SQLITE_OK) {
+        precondition(code == wanted, String(cString: sqlite3_errmsg(connection)))
     }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import Lifeboat
 import LifeboatBackground
+import os
 
 /// Where this app backs up to, and what: all that the background backup asks for.
 struct Vault: BackupHost {
@@ -40,11 +41,12 @@ struct Vault: BackupHost {
 
     func windowEnded(_ outcome: DueOutcome) {
         let (ran, ended) = (outcome.ran.map { "\($0)" } ?? "nothing", outcome.ended?.code ?? "-")
-        NSLog("notes: ran \(ran), ended \(ended), waits for \(outcome.waits.map(\.reason.code))")
+        let waits = outcome.waits.map(\.reason.code).joined(separator: ", ")
+        log.notice("ran \(ran, privacy: .public), ended \(ended, privacy: .public), waits for: \(waits, privacy: .public)")
     }
 
     func windowFailed(_ error: any Error) {
-        NSLog("notes: no window: \(error)")
+        log.error("no window: \(String(describing: error), privacy: .public)")
     }
 
     /// Opens the engine for as long as `act` takes.

@@ -21,6 +21,7 @@ let package = Package(
         stubs("Security", "AppleFoundation"),
         stubs("SwiftUI", "AppleFoundation"),
         stubs("PhotosUI", "SwiftUI"),
+        stubs("os", "AppleFoundation"),
         .systemLibrary(name: "SQLite3", path: "Stubs/SQLite3"),
         .systemLibrary(name: "lifeboatFFI", path: "Linked/lifeboatFFI"),
         .target(
@@ -30,8 +31,8 @@ let package = Package(
             name: "LifeboatBackground", dependencies: ["Lifeboat", "BackgroundTasks", "Network", "Security", "UIKit"],
             path: "Linked/LifeboatBackground", swiftSettings: clean),
         .executableTarget(
-            name: "Notes", dependencies: ["LifeboatBackground", "PhotosUI", "SQLite3", "SwiftUI"], path: "Linked/Notes",
-            exclude: ["Info.plist"], swiftSettings: clean),
+            name: "Notes", dependencies: ["LifeboatBackground", "PhotosUI", "SQLite3", "SwiftUI", "os"],
+            path: "Linked/Notes", exclude: ["Info.plist"], swiftSettings: clean),
         .testTarget(name: "NotesTests", dependencies: ["Notes"], path: "Linked/NotesTests", swiftSettings: strict),
         // What `test` takes from the README of the Swift package, and what it leaves to the reader's app.
         .executableTarget(name: "Guide", dependencies: ["LifeboatBackground"], path: "Guide"),
