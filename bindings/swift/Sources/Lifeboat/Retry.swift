@@ -22,6 +22,20 @@ extension EngineError {
             return .never
         }
     }
+
+    /// What happened, in English, for logs.
+    public var detail: String {
+        switch self {
+        case .Cancelled:
+            return "cancelled"
+        case .NotRunning(let detail), .Busy(let detail), .KeyMissing(let detail), .KeyUnavailable(let detail),
+            .WrongPassword(let detail), .AccessDenied(let detail), .NoRepository(let detail), .RepositoryExists(let detail),
+            .Unsupported(let detail), .Damaged(let detail), .OutOfSpace(_, let detail), .Unreachable(let detail),
+            .WrongServer(let detail), .Locked(let detail), .InvalidInput(let detail), .NotFound(let detail),
+            .Catalog(let detail), .Io(let detail), .Bug(let detail):
+            return detail
+        }
+    }
 }
 
 extension SnapshotInfo {

@@ -29,10 +29,14 @@ extension BackupHost {
 public struct TaskIdentifiers: Sendable {
     public let refresh: String
     public let processing: String
+    public let continued: String?
 
-    public init(refresh: String, processing: String) {
+    /// - Parameter continued: What the identifiers of continued processing tasks begin with, for `backUpNow` on iOS 26: begins with the app's bundle
+    ///   identifier, and is listed with `.*` behind it.
+    public init(refresh: String, processing: String, continued: String? = nil) {
         self.refresh = refresh
         self.processing = processing
+        self.continued = continued
     }
 }
 
@@ -42,6 +46,16 @@ protocol BackgroundPlatform: Sendable {
 
     /// Submits these in place of what is pending.
     func submit(_ tasks: [AppleTask])
+}
+
+/// How a stretch of time was used.
+struct WindowEnd: Sendable {
+    /// What was due is done, as `setTaskCompleted(success:)` wants it.
+    var isDone = false
+    /// What the last window came to.
+    var outcome: DueOutcome?
+    /// What ended it before a window could say more.
+    var error: (any Error)?
 }
 
 /// What a background task does in the time it has: due work, one window after the other, and then the requests for the next time.
@@ -56,35 +70,41 @@ struct BackgroundWindow {
     /// Runs until nothing more can be done now, the limit is over, or the task is cancelled. However it ends, the next wake is asked for: a chain of
     /// wakes that breaks once is a backup that never runs again.
     ///
-    /// - Parameter asked: The user pressed a button and waits.
-    /// - Returns: Whether what was due is done, as `setTaskCompleted(success:)` wants it.
-    func run(asked: Bool, limit: Duration?) async -> Bool {
+    /// - Parameters:
+    ///   - asked: The user pressed a button and waits: it ends with the backup, and leaves what else is due to others.
+    ///   - progress: Is told every so often how far the engine is.
+    func run(asked: Bool, limit: Duration?, progress: (@Sendable (RunProgress) -> Void)? = nil) async -> WindowEnd {
         let clock = ContinuousClock()
         let began = clock.now
         var wakes = [Self.retry]
-        var isDone = false
+        var end = WindowEnd()
         do {
             let engine = try await host.openEngine()
+            // Ends with the engine.
+            if let progress, let steps = try? engine.progress() {
+                Task { for await step in steps { progress(step) } }
+            }
             do {
-                var isAsked = asked
                 var goesOn = true
                 while goesOn {
                     let left = limit.map { $0 - (clock.now - began) }
-                    let conditions = await platform.conditions(asked: isAsked, windowLeft: left)
+                    let conditions = await platform.conditions(asked: asked, windowLeft: left)
                     let outcome = try await engine.runDue(
                         host.request, conditions: conditions, holder: host.databaseHolder, stopCode: "stop-expired")
                     wakes = outcome.wakes
-                    isAsked = isAsked && outcome.backup == nil
-                    isDone = !outcome.again && outcome.error == nil
+                    let more = outcome.again && !(asked && outcome.backup != nil)
+                    end = WindowEnd(isDone: !more && outcome.error == nil, outcome: outcome)
                     host.windowEnded(outcome)
                     let hasTime = limit.map { $0 - (clock.now - began) >= Self.leftMin } ?? true
-                    goesOn = outcome.again && hasTime && !Task.isCancelled
+                    goesOn = more && hasTime && !Task.isCancelled
                 }
             } catch {
+                end.error = error
                 host.windowFailed(error)
             }
             try await engine.stop()
         } catch {
+            end.error = error
             host.windowFailed(error)
         }
         let now = Int64(Date.now.timeIntervalSince1970 * 1000)
@@ -92,7 +112,7 @@ struct BackgroundWindow {
             appleTasks(
                 nowMs: now, wakes: wakes, standing: nil, refresh: identifiers.refresh,
                 processing: identifiers.processing))
-        return isDone
+        return end
     }
 
     /// Where a window ended before the engine could say when to come back: in a quarter of an hour.

@@ -1,6 +1,10 @@
-#if os(iOS)
+#if canImport(UIKit)
 import Foundation
 import Lifeboat
+
+#if canImport(FoundationNetworking)
+import FoundationNetworking
+#endif
 
 /// Sends sealed packs by a background `URLSession`, which goes on when the app is suspended or ended. For vaults in a bucket: their requests can be signed
 /// beforehand.
