@@ -1,10 +1,9 @@
 //! A look at a few stored packs, drawn at random: whether all are there, and whether these are what their names say. It needs nothing but the catalog to know
 //! what should be there, so it fits into a window.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -41,8 +40,8 @@ impl SampleReport {
 pub(crate) struct SampleBounds {
     /// Bytes of packs.
     pub(crate) bytes: Option<u64>,
-    /// After this no pack is begun.
-    pub(crate) until: Instant,
+    /// After this no pack is begun, by the clock that goes on in sleep.
+    pub(crate) until: Duration,
 }
 
 pub(crate) async fn sample(
@@ -68,7 +67,7 @@ async fn look(repository: &Repository, catalog: &Catalog, bounds: SampleBounds) 
         .partition(|(id, size)| there.get(id) == Some(size));
     report.missing = missing.len() as u64;
     for (id, size) in draw(present, random()?, bounds.bytes) {
-        if Instant::now() >= bounds.until {
+        if repository.clock.awake_or_asleep() >= bounds.until {
             break;
         }
         match read(repository, id, size).await {

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -190,7 +189,7 @@ async fn upkeep(
             // Half of everything: the list of what is there costs something, too.
             let bounds = check::SampleBounds {
                 bytes: bytes.map(|bytes| bytes / 2),
-                until: Instant::now() + time / 2,
+                until: repository.clock.awake_or_asleep() + time / 2,
             };
             let sample = check::sample(repository, catalog, bounds, cancel).await?;
             Ok(Ended::Done(DueDone::Verified(sample)))

@@ -35,6 +35,12 @@ impl Budget {
             .clamp(1, self.kib_max)
     }
 
+    /// What is taken, or about to be.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        let free = u32::try_from(self.kib.available_permits()).unwrap_or(u32::MAX);
+        u64::from(self.kib_max.saturating_sub(free)) * 1024
+    }
+
     /// Takes room that is free now.
     pub(crate) fn try_admit(&self, bytes: u64) -> Option<Permit> {
         let permit = self.kib.clone().try_acquire_many_owned(self.kib(bytes));
@@ -72,6 +78,7 @@ mod tests {
         let budget = Budget::new(8 * 1024);
         let first = try_admit(&budget, 5 * 1024).unwrap();
         assert!(try_admit(&budget, 4 * 1024).is_none());
+        assert_eq!(budget.taken_bytes(), 5 * 1024);
         drop(first);
         let all = try_admit(&budget, 1 << 40).expect("more than everything is admitted alone");
         assert!(try_admit(&budget, 1).is_none());

@@ -22,6 +22,11 @@ impl SpoolRoom {
         }
     }
 
+    /// What waits in the spool, and what is being written there.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.budget.taken_bytes()
+    }
+
     /// The room that a pack takes which is in the spool already. `None` where others have taken it all: what is on the disk is sent all the same.
     pub(crate) fn of_spooled(&self, bytes: u64) -> Option<Permit> {
         self.budget.try_admit(bytes)

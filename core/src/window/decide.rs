@@ -107,6 +107,13 @@ impl View {
         self.now_ms < self.span.seals_until_ms() && backlog_bytes < wanted
     }
 
+    /// Whether more is in the spool than the window's allowance lets through, and so much that the next window has a beginning: to go on sealing would
+    /// be to wait, in the end, for room that nobody makes.
+    pub(crate) fn is_sealed_enough(&self, backlog_bytes: u64) -> bool {
+        self.bytes_left
+            .is_some_and(|left| backlog_bytes >= left.saturating_add(limits::SEAL_AHEAD_BYTES))
+    }
+
     /// Whether an index of what no index names yet is published now: only if it is worth a file, and sure to be stored before the end.
     pub(crate) fn may_checkpoint(&self, unindexed: Unindexed) -> bool {
         let bytes = unindexed.index_bytes_max() + 2 * LOCK_BYTES_MAX;
@@ -183,6 +190,17 @@ mod tests {
                 latency_ms: 100,
             }),
         }
+    }
+
+    #[test]
+    fn what_an_allowance_does_not_let_through_is_not_sealed_without_end() {
+        let little = View {
+            bytes_left: Some(1_000_000),
+            ..view()
+        };
+        assert!(!little.is_sealed_enough(9_000_000));
+        assert!(little.is_sealed_enough(9_500_000));
+        assert!(!view().is_sealed_enough(u64::MAX), "the vault makes room");
     }
 
     #[test]

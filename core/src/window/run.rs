@@ -241,7 +241,7 @@ impl Window<'_> {
             let wait = next.saturating_sub(last).clamp(Duration::from_millis(1), tick);
             tokio::time::sleep(wait).await;
             let now = clock.awake_or_asleep().saturating_sub(opened);
-            if now >= seals_until {
+            if now >= seals_until || self.view().is_sealed_enough(self.parts.room.taken_bytes()) {
                 self.seal.cancel();
             }
             if now >= ends {
