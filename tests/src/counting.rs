@@ -108,6 +108,10 @@ impl Storage for Counting {
         Ok(())
     }
 
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
+
     async fn delete(&self, kind: FileType, id: &FileId) -> Result<()> {
         self.count("delete", kind);
         self.inner.delete(kind, id).await

@@ -260,6 +260,23 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether a folder is on a file system of one machine, which has no two ideas of what is in it. Those that come over a network, and those in
+/// user space, of which nobody knows, keep what they saw for a while.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_of_one_machine(path: &Path) -> bool {
+    /// ext2 to ext4, XFS, Btrfs, F2FS, tmpfs: the numbers of <linux/magic.h>.
+    const KINDS: [i64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
+    // The type of the field is another on each architecture; none of these numbers is cut.
+    #[allow(clippy::unnecessary_cast)]
+    let kind = rustix::fs::statfs(path).map(|found| found.f_type as i64 & 0xffff_ffff);
+    kind.is_ok_and(|kind| KINDS.contains(&kind))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_of_one_machine(_: &Path) -> bool {
+    false
+}
+
 #[async_trait]
 impl Storage for LocalStorage {
     fn name(&self) -> String {
@@ -331,5 +348,9 @@ impl Storage for LocalStorage {
             }
         })
         .await
+    }
+
+    fn lists_at_once(&self) -> bool {
+        is_of_one_machine(&self.root)
     }
 }

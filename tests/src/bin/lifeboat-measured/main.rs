@@ -5,9 +5,13 @@
 //!     lifeboat-measured KEY VAULT STATE backup FOLDER [no-lock]
 //!     lifeboat-measured KEY VAULT STATE restore FOLDER
 //!     lifeboat-measured KEY VAULT STATE fill BLOBS
+//!     lifeboat-measured - - - floor FOLDER FILE
 //!
 //! KEY is a file with the master key in hexadecimal digits, which `init` writes. `fill` puts packs that hold nothing and indexes that name
-//! so many blobs into a vault, so that an engine can be looked at that knows them.
+//! so many blobs into a vault, so that an engine can be looked at that knows them. `floor` does what no backup in this format can do without
+//! to the files of a folder, one thing after the other in one thread, and nothing else: read, cut, hash, seal, hash again, write.
+
+mod floor;
 
 use std::{
     error::Error,
@@ -55,6 +59,7 @@ fn main() -> Done<()> {
         [key, vault, state, "restore", folder] => {
             measured(key, vault, state, |engine| restore(engine, folder))?
         }
+        [_, _, _, "floor", folder, file] => floor::floor(Path::new(folder), Path::new(file))?,
         [key, vault, _, "fill", blobs] => fill(&read_key(Path::new(key))?, Path::new(vault), blobs.parse()?)?,
         _ => return Err("see the head of lifeboat-measured.rs for what can be asked".into()),
     };
