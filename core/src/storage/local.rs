@@ -161,9 +161,16 @@ impl LocalStorage {
         }
         let length = usize::try_from(range.end - range.start)
             .map_err(|_| Error::new(Kind::InvalidInput, "a range larger than the address space"))?;
-        let mut bytes = vec![0; length];
+        let mut bytes = Vec::with_capacity(length);
         file.seek(SeekFrom::Start(range.start))
-            .and_then(|_| file.read_exact(&mut bytes))
+            .and_then(|_| file.take(length as u64).read_to_end(&mut bytes))
+            .and_then(|read| {
+                if read == length {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                }
+            })
             .map_err(|error| self.error("reading", &path, error))?;
         Ok(bytes)
     }
@@ -352,5 +359,27 @@ impl Storage for LocalStorage {
 
     fn lists_at_once(&self) -> bool {
         is_of_one_machine(&self.root)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_file_systems_that_are_known_show_at_once_what_is_put() {
+        let dir = tempfile::tempdir().unwrap();
+        // `stat` of coreutils knows the names of more file systems than we do.
+        let said = std::process::Command::new("stat")
+            .args(["--file-system", "--format=%T"])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        let kind = String::from_utf8(said.stdout).unwrap();
+        let known = ["ext2/ext3", "xfs", "btrfs", "f2fs", "tmpfs"].contains(&kind.trim());
+        let storage = |path: &Path| LocalStorage::new(path.to_owned());
+        assert_eq!(storage(dir.path()).lists_at_once(), known, "{kind}");
+        assert!(!storage(Path::new("/proc")).lists_at_once());
+        assert!(!storage(&dir.path().join("away")).lists_at_once());
     }
 }
