@@ -14,6 +14,8 @@ mod error;
 mod events;
 mod forget;
 pub mod format;
+#[doc(hidden)]
+pub mod kernels;
 pub mod limits;
 mod prune;
 mod repository;

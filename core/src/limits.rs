@@ -35,8 +35,9 @@ pub const DOCUMENT_PLAIN_BYTES_MAX: usize = 16 * MIB;
 /// The largest index as plain JSON; it is read as a stream.
 pub const INDEX_PLAIN_BYTES_MAX: usize = 512 * MIB;
 
-/// Plain bytes that are between reading a source and being written into a pack.
-pub const SEALING_BYTES_MAX: u64 = 8 * MIB as u64;
+/// Plain bytes that are between reading a source and being written into a pack: on average seven chunks, one for each
+/// computing thread and some that wait.
+pub const SEALING_BYTES_MAX: u64 = 4 * MIB as u64;
 /// Files up to this size are read by a worker, several to a job; larger ones are cut by the thread that walks.
 pub const SMALL_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 /// A job of small files ends at this many files or bytes: enough to make the hand-over cheap, few enough to keep every core busy.

@@ -31,6 +31,7 @@
 
 pub mod compare;
 pub mod contract;
+pub mod counting;
 pub mod faulty;
 pub mod inprocess;
 pub mod lifeboat_cli;

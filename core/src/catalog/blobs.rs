@@ -91,7 +91,10 @@ pub(crate) fn insert(tx: &Transaction<'_>, pack_no: i64, entries: &[PackEntry]) 
     let mut statement = tx
         .prepare_cached("INSERT OR REPLACE INTO blobs VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
         .map_err(sql_error)?;
-    for entry in entries {
+    // In the order of the table: each of its pages is visited once, however many there are.
+    let mut sorted: Vec<&PackEntry> = entries.iter().collect();
+    sorted.sort_unstable_by_key(|entry| entry.id);
+    for entry in sorted {
         statement
             .execute(params![
                 entry.id.as_bytes(),

@@ -54,7 +54,7 @@ impl Catalog {
         Self::start_in(path, open, None)
     }
 
-    #[cfg(test)]
+    /// A catalog by itself, in a folder that is nobody's.
     pub(crate) fn start_unlocked(path: &Path) -> Result<(Self, CatalogThread, bool)> {
         Self::start_with(path, schema::open)
     }

@@ -18,7 +18,8 @@ use crate::{
     storage::{Body, file_name},
 };
 
-/// As restic: time for another client's lock, written at the same moment, to show up in a listing.
+/// As restic: time for another client's lock, written at the same moment, to show up in a listing. Where a listing shows at once what is there,
+/// it takes none: of two who write first and look then, one at least sees the other, whether that one waits or not.
 const SETTLE: Duration = Duration::from_millis(200);
 /// As restic: a lock that was not refreshed for so long belongs to nobody.
 const STALE_AFTER: Duration = Duration::from_secs(30 * 60);
@@ -104,7 +105,9 @@ impl HeldLock {
 pub(crate) async fn lock(repository: &Repository, catalog: &Catalog, kind: LockKind) -> Result<HeldLock> {
     conflict(repository, kind, None).await?;
     let id = write(repository, catalog, kind).await?;
-    tokio::time::sleep(SETTLE).await;
+    if !repository.storage.lists_at_once() {
+        tokio::time::sleep(SETTLE).await;
+    }
     let held = HeldLock {
         kind,
         id: Mutex::new(id),

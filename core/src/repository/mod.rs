@@ -93,14 +93,21 @@ impl Repository {
         Ok(id)
     }
 
+    /// Stores what an [`UnpackedWriter`](crate::format::UnpackedWriter) has made.
+    pub(crate) async fn save_framed(&self, kind: FileType, framed: Vec<u8>) -> Result<FileId> {
+        let key = self.key.clone();
+        let (id, sealed) = self.cpu.run(move |_| seal_framed(&key, &framed)).await?;
+        self.storage.put(kind, &id, Body::Bytes(sealed)).await?;
+        Ok(id)
+    }
+
     /// What `save_unpacked` would store, and its name.
     pub(crate) async fn seal_unpacked(&self, document: Vec<u8>) -> Result<(FileId, Arc<[u8]>)> {
         let key = self.key.clone();
         self.cpu
             .run(move |context| {
                 let framed = encode_unpacked(&mut context.compressor, &document).map_err(sealing)?;
-                let sealed = key.seal(&framed).map_err(sealing)?;
-                Ok((FileId::of(&sealed), Arc::from(sealed)))
+                seal_framed(&key, &framed)
             })
             .await
     }
@@ -145,6 +152,11 @@ impl Repository {
             })
             .await
     }
+}
+
+fn seal_framed(key: &MasterKey, framed: &[u8]) -> Result<(FileId, Arc<[u8]>)> {
+    let sealed = key.seal(framed).map_err(sealing)?;
+    Ok((FileId::of(&sealed), Arc::from(sealed)))
 }
 
 pub(crate) fn sealing(error: crate::format::FormatError) -> Error {

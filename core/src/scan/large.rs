@@ -59,7 +59,8 @@ impl From<moment::Failed> for Failed {
 pub(super) fn stream(walker: &mut Walker, mut file: impl Read) -> Result<(), Failed> {
     // Small files before it go first, or they would wait for all of it.
     walker.flush()?;
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut buffer = std::mem::take(&mut walker.buffer);
+    buffer.resize(BUFFER_BYTES, 0);
     let (mut start, mut end, mut at_end) = (0, 0, false);
     loop {
         err_if_cancelled(&walker.context.cancel)?;
@@ -86,6 +87,7 @@ pub(super) fn stream(walker: &mut Walker, mut file: impl Read) -> Result<(), Fai
             walker.seal_piece(plain, permit)?;
         }
     }
+    walker.buffer = buffer;
     Ok(())
 }
 

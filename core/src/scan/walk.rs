@@ -67,6 +67,7 @@ pub(crate) fn walk(context: WalkContext, root: &Target, steps: StepSender) -> Re
         batch: Vec::new(),
         batch_bytes: 0,
         held: Vec::new(),
+        buffer: Vec::new(),
         databases: databases::Captures::default(),
     };
     walker.capture_first(root)?;
@@ -85,6 +86,8 @@ pub(super) struct Walker {
     batch_bytes: u64,
     /// Steps that come after the first file of `batch`.
     held: Vec<Step>,
+    /// What large files are read into, one after the other.
+    pub(super) buffer: Vec<u8>,
     pub(super) databases: databases::Captures,
 }
 

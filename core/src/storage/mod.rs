@@ -111,6 +111,12 @@ pub trait Storage: Send + Sync + 'static {
     fn credentials_version(&self) -> u64 {
         0
     }
+
+    /// Whether a listing that begins after anybody's `put` has ended surely shows what was put: then a lock needs no time to be seen by others.
+    /// `false` where that is not known.
+    fn lists_at_once(&self) -> bool {
+        false
+    }
 }
 
 /// Which way a file goes in a request that is handed off.

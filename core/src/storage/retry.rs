@@ -108,6 +108,10 @@ impl<S: Storage> Storage for Retrying<S> {
     fn credentials_version(&self) -> u64 {
         self.inner.credentials_version()
     }
+
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
 }
 
 #[cfg(test)]

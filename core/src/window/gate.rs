@@ -245,6 +245,10 @@ impl Storage for Gate {
     fn credentials_version(&self) -> u64 {
         self.inner.credentials_version()
     }
+
+    fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once()
+    }
 }
 
 #[cfg(test)]
