@@ -87,7 +87,7 @@ fn init(key: &Path, vault: &Address) -> Done<Value> {
         HOST,
         &SystemClock::default(),
     ))?;
-    fs::write(key, hex::encode(&*master.to_raw()))?;
+    fs::write(key, hex::encode(*master.to_raw()))?;
     Ok(json!({}))
 }
 
