@@ -109,6 +109,31 @@ pub(crate) fn replace_spooled(tx: &Transaction<'_>, new: &[SealedPack], old: &[P
     Ok(())
 }
 
+/// Those in the spool that hold a single piece of a file and are longer than so many bytes.
+pub(crate) fn single_pieces(connection: &Connection, longer_than: u64) -> Result<Vec<PackId>> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT id, entries FROM packs WHERE state = ?1 AND size > ?2 AND length(entries) = ?3",
+        )
+        .map_err(sql_error)?;
+    let values = params![
+        SPOOLED,
+        i64::try_from(longer_than).unwrap_or(i64::MAX),
+        ENTRY_BYTES as i64
+    ];
+    let mut rows = statement.query(values).map_err(sql_error)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(sql_error)? {
+        let entries = row.get_ref(1).map_err(sql_error)?;
+        let entries = entries.as_blob().ok().and_then(decode_entries);
+        let entries = entries.ok_or_else(|| broken("a pack without its directory"))?;
+        if entries.iter().all(|entry| entry.blob_type == BlobType::Data) {
+            found.push(PackId::from_bytes(row.get(0).map_err(sql_error)?));
+        }
+    }
+    Ok(found)
+}
+
 /// Whether every blob of this pack is known from another one.
 pub(crate) fn is_redundant(connection: &Connection, pack: &SealedPack) -> Result<bool> {
     let mut statement = connection

@@ -37,7 +37,7 @@ pub(crate) struct RunRow {
     pub(crate) parked: Option<ParkedRow>,
     /// Windows in a row that could not reach the vault.
     pub(crate) unreachable: u32,
-    /// The longest piece of a file that the smallest window so far could send; only ever less within a run, so that what was cut is cut like that again.
+    /// The longest piece of a file or database, in bytes, that the smallest window so far could send; only ever less within a run, so that what was cut is cut like that again.
     pub(crate) piece_bytes: Option<usize>,
 }
 

@@ -159,7 +159,8 @@ impl FileReader {
         if chunk.len() <= most {
             return Ok(vec![chunk.len()]);
         }
-        let mut longest = limits::CHUNK_MAX_BYTES;
+        // First whole, then in halves, and so on.
+        let mut longest = chunk.len().next_power_of_two();
         while longest > most {
             let lengths = evenly(chunk.len(), longest);
             let mut rest = chunk;

@@ -47,7 +47,7 @@ pub(crate) struct WalkContext {
     pub(crate) cpu: CpuPool,
     pub(crate) budget: Budget,
     pub(crate) excludes: Excludes,
-    /// No blob of a file is longer: what is read now has to fit into small windows.
+    /// No blob of a file or database is longer: what is read now has to fit into small windows.
     pub(crate) piece_bytes_max: usize,
     pub(crate) cancel: CancellationToken,
     pub(crate) runtime: tokio::runtime::Handle,

@@ -19,7 +19,7 @@ pub(crate) struct Terms {
     pub(crate) lock: LockPolicy,
     /// A pack is closed when it has so many bytes.
     pub(crate) pack_target_bytes: u64,
-    /// No blob of a file is longer.
+    /// No blob of a file or database is longer: a power of two.
     pub(crate) piece_bytes_max: usize,
     /// `None`: to its end, now.
     pub(crate) window: Option<WindowTerms>,

@@ -56,10 +56,11 @@ pub(crate) fn plan(counts: &Counts) -> Plan {
 }
 
 /// How long the chunks of a base are: page-aligned, and as many as keep its content list short, which stands in the tree of every snapshot in
-/// which the database changed. `before`: of the last base; kept while it is not far off, so that a database that grew shares its chunks.
-pub(crate) fn chunk_bytes(database_bytes: u64, page_bytes: u32, before: Option<u32>) -> u32 {
+/// which the database changed. `before`: of the last base; kept while it is not far off, so that a database that grew shares its chunks. `most`: a power of two
+/// from `limits::CHUNK_MIN_BYTES` to `limits::CHUNK_MAX_BYTES`.
+pub(crate) fn chunk_bytes(database_bytes: u64, page_bytes: u32, before: Option<u32>, most: usize) -> u32 {
     let least = limits::DATABASE_CHUNK_BYTES_MIN.max(page_bytes.max(PAGE_BYTES_MIN));
-    let most = u32::try_from(limits::CHUNK_MAX_BYTES).unwrap_or(u32::MAX);
+    let most = u32::try_from(most).unwrap_or(u32::MAX).max(least);
     let wanted = database_bytes
         .div_ceil(limits::DATABASE_CHUNKS)
         .next_power_of_two();
@@ -109,13 +110,17 @@ mod tests {
 
     #[test]
     fn chunks_are_page_aligned_few_and_stay_when_the_database_grows() {
-        assert_eq!(chunk_bytes(1 << 20, 4096, None), 64 << 10);
-        assert_eq!(chunk_bytes(200 << 20, 4096, None), 512 << 10);
-        assert_eq!(chunk_bytes(4 << 30, 4096, None), 2 << 20);
-        assert_eq!(chunk_bytes(400 << 20, 4096, Some(512 << 10)), 512 << 10);
-        assert_eq!(chunk_bytes(1 << 20, 4096, Some(1 << 20)), 64 << 10);
-        assert_eq!(chunk_bytes(0, 512, None), 64 << 10);
-        assert_eq!(chunk_bytes(u64::MAX >> 1, 65_536, Some(7)), 2 << 20);
+        const MOST: usize = limits::CHUNK_MAX_BYTES;
+        assert_eq!(chunk_bytes(1 << 20, 4096, None, MOST), 64 << 10);
+        for before in [None, Some(1 << 20)] {
+            assert_eq!(chunk_bytes(400 << 20, 4096, before, 256 << 10), 256 << 10);
+        }
+        assert_eq!(chunk_bytes(200 << 20, 4096, None, MOST), 512 << 10);
+        assert_eq!(chunk_bytes(4 << 30, 4096, None, MOST), 2 << 20);
+        assert_eq!(chunk_bytes(400 << 20, 4096, Some(512 << 10), MOST), 512 << 10);
+        assert_eq!(chunk_bytes(1 << 20, 4096, Some(1 << 20), MOST), 64 << 10);
+        assert_eq!(chunk_bytes(0, 512, None, MOST), 64 << 10);
+        assert_eq!(chunk_bytes(u64::MAX >> 1, 65_536, Some(7), MOST), 2 << 20);
     }
 
     proptest! {

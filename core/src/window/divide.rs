@@ -25,24 +25,21 @@ pub(super) async fn divide(
     waiting: &[SpooledPack],
     cancel: &CancellationToken,
 ) -> Result<()> {
-    let (spool, key) = (parts.spool.clone(), parts.repository.key.clone());
-    let longer = (waiting.iter())
-        .filter(|pack| view.is_too_large(pack.size) && pack.size > piece_bytes_max as u64)
-        .copied()
-        .collect::<Vec<_>>();
-    let mut given_up = Vec::new();
-    if !longer.is_empty() {
-        let whole = move |_: &mut _| single_pieces(&spool, &key, &longer);
-        let whole = parts.repository.cpu.run(whole).await?;
-        let gone = whole.clone();
+    let pieces = parts
+        .catalog
+        .read(move |db| packs::single_pieces(db, piece_bytes_max as u64))
+        .await?;
+    let is_hopeless = |pack: &&SpooledPack| view.is_too_large(pack.size) && pieces.contains(&pack.id);
+    let given_up: Vec<PackId> = waiting.iter().filter(is_hopeless).map(|pack| pack.id).collect();
+    if !given_up.is_empty() {
+        let gone = given_up.clone();
         parts
             .catalog
             .write(move |tx| vault::lose_packs(tx, &gone))
             .await?;
-        for id in &whole {
+        for id in &given_up {
             parts.spool.remove(id);
         }
-        given_up = whole;
     }
     let too_large =
         (waiting.iter()).filter(|pack| view.is_too_large(pack.size) && !given_up.contains(&pack.id));
@@ -63,20 +60,6 @@ pub(super) async fn divide(
         parts.spool.remove(&id);
     }
     Ok(())
-}
-
-/// Those packs that hold a single piece of a file.
-fn single_pieces(spool: &Spool, key: &MasterKey, packs: &[SpooledPack]) -> Result<Vec<PackId>> {
-    let mut found = Vec::new();
-    for pack in packs {
-        let inspected = spool.inspect(&pack.id, key)?;
-        let is_piece = inspected
-            .is_some_and(|pack| matches!(&pack.entries[..], [entry] if entry.blob_type == BlobType::Data));
-        if is_piece {
-            found.push(pack.id);
-        }
-    }
-    Ok(found)
 }
 
 /// Writes the same blobs as smaller packs. `None` where that makes none smaller, or was stopped.

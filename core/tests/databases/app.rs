@@ -1,8 +1,13 @@
 //! An app with one database, and what can be said of a database to compare it with another.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
-use lifeboat::{BackupReport, RestoreJob};
+use lifeboat::{BackupReport, Engine, RestoreJob};
 use rusqlite::{Connection, types::ValueRef};
 use tokio_util::sync::CancellationToken;
 
@@ -80,14 +85,19 @@ pub fn restore(scene: &Scene) -> PathBuf {
     let target = scene.dir.path().join("back");
     let _ = fs::remove_dir_all(&target);
     let engine = scene.open();
+    restore_to(&engine, &target);
+    engine.stop(Duration::from_secs(10)).unwrap();
+    target.join("app/chat.db")
+}
+
+/// Restores the last snapshot there.
+pub fn restore_to(engine: &Engine, target: &Path) {
     let job = RestoreJob {
         snapshot: "latest".into(),
-        target: target.clone(),
+        target: target.to_owned(),
         ..RestoreJob::default()
     };
     wait(engine.restore(job, CancellationToken::new())).unwrap();
-    engine.stop(Duration::from_secs(10)).unwrap();
-    target.join("app/chat.db")
 }
 
 /// Backs up, restores, and compares every row.
@@ -99,6 +109,48 @@ pub fn round_trip(scene: &Scene, app: &Connection) -> BackupReport {
     check(&restored);
     assert_eq!(dump(&restored), before);
     report
+}
+
+/// Two databases on one connection, with a hundred in the first of them. The second is in another journal mode.
+pub fn two_accounts(scene: &Scene, second_mode: &str) -> Connection {
+    let path = |name: &str| scene.source().join(name);
+    let app = Connection::open(path("a.db")).unwrap();
+    app.execute_batch(&format!(
+        "PRAGMA journal_mode=wal; ATTACH '{}' AS b; PRAGMA b.journal_mode={second_mode};
+         CREATE TABLE main.t (x); CREATE TABLE b.t (x); INSERT INTO main.t VALUES (100); INSERT INTO b.t VALUES (0)",
+        path("b.db").display()
+    ))
+    .unwrap();
+    app
+}
+
+/// Moves something within one transaction: together there are always a hundred.
+pub fn transfer(app: &Connection) {
+    app.execute_batch(
+        "BEGIN; UPDATE main.t SET x = (x + 99) % 100; UPDATE b.t SET x = 100 - (SELECT x FROM main.t); COMMIT",
+    )
+    .unwrap();
+}
+
+/// What the last snapshot has in both.
+pub fn restored_sum(engine: &Engine) -> i64 {
+    let target = tempfile::tempdir().unwrap();
+    restore_to(engine, target.path());
+    let one = |name: &str| {
+        let db = Connection::open(target.path().join("app").join(name)).unwrap();
+        db.query_row("SELECT x FROM t", [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    };
+    one("a.db") + one("b.db")
+}
+
+/// However a test ends, its writer does, too.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Numbers from a seed: the same on every machine.

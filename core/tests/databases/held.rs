@@ -11,11 +11,13 @@ use std::{
     time::Duration,
 };
 
-use lifeboat::{DatabaseAccess, DatabaseSource, Databases, HostError, Quiesce, Quiesced, RestoreJob};
-use rusqlite::Connection;
+use lifeboat::{DatabaseAccess, DatabaseSource, Databases, HostError, Quiesce, Quiesced};
 use tokio_util::sync::CancellationToken;
 
-use crate::scene::{Scene, wait};
+use crate::{
+    app::{Ends, restored_sum, transfer, two_accounts},
+    scene::{Scene, wait},
+};
 
 /// Lets nobody write from the first `begin` to the last `end`, and remembers what it was asked.
 #[derive(Debug, Default)]
@@ -57,13 +59,7 @@ impl Quiesce for Holder {
 fn a_group_that_the_app_holds_still_is_held_as_one() {
     let scene = Scene::new();
     let path = |name: &str| scene.source().join(name);
-    let app = Connection::open(path("a.db")).unwrap();
-    app.execute_batch(&format!(
-        "PRAGMA journal_mode=wal; ATTACH '{}' AS b; PRAGMA b.journal_mode=truncate;
-         CREATE TABLE main.t (x); CREATE TABLE b.t (x); INSERT INTO main.t VALUES (100); INSERT INTO b.t VALUES (0)",
-        path("b.db").display()
-    ))
-    .unwrap();
+    let app = two_accounts(&scene, "truncate");
     let (holder, stop) = (Arc::new(Holder::default()), AtomicBool::new(false));
     let declared = ["a.db", "b.db"].map(|name| DatabaseSource {
         path: path(name),
@@ -75,27 +71,20 @@ fn a_group_that_the_app_holds_still_is_held_as_one() {
         let (stop, writer) = (&stop, holder.clone());
         scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                writer.write(|| {
-                    let sql = "BEGIN; UPDATE main.t SET x = (x + 99) % 100; UPDATE b.t SET x = 100 - (SELECT x FROM main.t); COMMIT";
-                    app.execute_batch(sql).unwrap();
-                });
+                writer.write(|| transfer(&app));
             }
         });
-        let rounds = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for _ in 0..6 {
-                let mut job = scene.job();
-                job.databases = Databases {
-                    declared: declared.to_vec(),
-                    ..Databases::default()
-                };
-                let report = wait(engine.backup(job, CancellationToken::new())).unwrap();
-                assert_eq!(report.unreadable, []);
-                assert_eq!(restored_sum(&engine), 100);
-            }
-        }));
-        // However the rounds ended, the writer does, too.
-        stop.store(true, Ordering::Relaxed);
-        rounds.unwrap();
+        let _ends = Ends(stop);
+        for _ in 0..6 {
+            let mut job = scene.job();
+            job.databases = Databases {
+                declared: declared.to_vec(),
+                ..Databases::default()
+            };
+            let report = wait(engine.backup(job, CancellationToken::new())).unwrap();
+            assert_eq!(report.unreadable, []);
+            assert_eq!(restored_sum(&engine), 100);
+        }
     });
     engine.stop(Duration::from_secs(10)).unwrap();
     assert!(holder.held.lock().unwrap().is_empty(), "something stayed held");
@@ -105,20 +94,4 @@ fn a_group_that_the_app_holds_still_is_held_as_one() {
         .windows(2)
         .filter(|two| two[0] == "begin a.db" && two[1] == "begin b.db");
     assert!(together.count() >= 6, "{asked:?}");
-}
-
-fn restored_sum(engine: &lifeboat::Engine) -> i64 {
-    let target = tempfile::tempdir().unwrap();
-    let job = RestoreJob {
-        snapshot: "latest".into(),
-        target: target.path().to_owned(),
-        ..RestoreJob::default()
-    };
-    wait(engine.restore(job, CancellationToken::new())).unwrap();
-    let one = |name: &str| {
-        let db = Connection::open(target.path().join("app").join(name)).unwrap();
-        db.query_row("SELECT x FROM t", [], |row| row.get::<_, i64>(0))
-            .unwrap()
-    };
-    one("a.db") + one("b.db")
 }

@@ -1,6 +1,9 @@
 //! Lives of a database, at random: whatever it went through, a snapshot is what it was.
 
-use std::{env, fs};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::Connection;
 
@@ -55,7 +58,7 @@ fn change(rng: &mut Rng, scene: &Scene, app: Connection, tables: &mut u32) -> Co
     let mode: String = app
         .pragma_query_value(None, "journal_mode", |row| row.get(0))
         .unwrap();
-    match rng.below(13) {
+    match rng.below(14) {
         0..=2 => {
             for _ in 0..=rng.below(40) {
                 run(&format!(
@@ -100,9 +103,47 @@ fn change(rng: &mut Rng, scene: &Scene, app: Connection, tables: &mut u32) -> Co
             drop(app);
             return open(scene);
         }
+        13 => return crash(rng, scene, app),
         _ => run("PRAGMA wal_checkpoint(TRUNCATE)"),
     }
     app
+}
+
+/// The app ends in the middle of a transaction that was too large for its cache, and a snapshot is made before it starts again: it has what SQLite makes of
+/// what is left.
+fn crash(rng: &mut Rng, scene: &Scene, app: Connection) -> Connection {
+    let (left, other) = (
+        scene.dir.path().join("left.db"),
+        scene.dir.path().join("recovered.db"),
+    );
+    app.execute_batch(
+        "PRAGMA cache_size=2; BEGIN; DELETE FROM notes WHERE id % 3 = 1;
+         INSERT INTO notes (text, photo) SELECT text, randomblob(2000) FROM notes;
+         INSERT INTO notes (photo) VALUES (randomblob(20000))",
+    )
+    .unwrap();
+    let with_index = rng.below(2) == 0;
+    copy_database(&path(scene), &left, with_index);
+    drop(app);
+    copy_database(&left, &path(scene), with_index);
+    copy_database(&left, &other, with_index);
+    let expected = dump(&Connection::open(&other).unwrap());
+    assert_eq!(scene.backup().unreadable, []);
+    let restored = Connection::open(restore(scene)).unwrap();
+    check(&restored);
+    assert_eq!(dump(&restored), expected, "after a crash");
+    open(scene)
+}
+
+/// A database with what is beside it, and nothing that was beside another there.
+fn copy_database(from: &Path, to: &Path, with_index: bool) {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let [from, to] = [from, to].map(|path| PathBuf::from(format!("{}{suffix}", path.display())));
+        let _ = fs::remove_file(&to);
+        if from.exists() && (suffix != "-shm" || with_index) {
+            fs::copy(from, to).unwrap();
+        }
+    }
 }
 
 fn compare(rng: &mut Rng, scene: &Scene, app: &Connection) {

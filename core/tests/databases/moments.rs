@@ -10,30 +10,15 @@ use lifeboat::{DatabaseAccess, Databases};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::open,
+    app::{Ends, open, restore_to, restored_sum, transfer, two_accounts},
     scene::{Scene, noise, wait},
 };
-
-/// However a test ends, its writer does, too.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 #[test]
 fn a_group_is_captured_at_one_moment() {
     let scene = Scene::new();
     let path = |name: &str| scene.source().join(name);
-    let app = rusqlite::Connection::open(path("a.db")).unwrap();
-    app.execute_batch(&format!(
-        "PRAGMA journal_mode=wal; ATTACH '{}' AS b; PRAGMA b.journal_mode=wal;
-         CREATE TABLE main.t (x); CREATE TABLE b.t (x); INSERT INTO main.t VALUES (100); INSERT INTO b.t VALUES (0)",
-        path("b.db").display()
-    ))
-    .unwrap();
+    let app = two_accounts(&scene, "wal");
     let stop = AtomicBool::new(false);
     let declared = ["a.db", "b.db"].map(|name| lifeboat::DatabaseSource {
         path: path(name),
@@ -44,12 +29,8 @@ fn a_group_is_captured_at_one_moment() {
     std::thread::scope(|scope| {
         let stop = &stop;
         scope.spawn(move || {
-            // Moved within one transaction: together there are always a hundred.
             while !stop.load(Ordering::Relaxed) {
-                app.execute_batch(
-                    "BEGIN; UPDATE main.t SET x = (x + 99) % 100; UPDATE b.t SET x = 100 - (SELECT x FROM main.t); COMMIT",
-                )
-                .unwrap();
+                transfer(&app);
             }
         });
         let _ends = Ends(stop);
@@ -61,25 +42,7 @@ fn a_group_is_captured_at_one_moment() {
             };
             let report = wait(engine.backup(job, CancellationToken::new())).unwrap();
             assert_eq!(report.unreadable, []);
-            let target = tempfile::tempdir().unwrap();
-            let job = lifeboat::RestoreJob {
-                snapshot: "latest".into(),
-                target: target.path().to_owned(),
-                ..lifeboat::RestoreJob::default()
-            };
-            wait(engine.restore(job, CancellationToken::new())).unwrap();
-            let one = |name: &str| {
-                let db = rusqlite::Connection::open(target.path().join("app").join(name)).unwrap();
-                db.query_row("SELECT x FROM t", [], |row| row.get::<_, i64>(0))
-                    .unwrap()
-            };
-            assert_eq!(
-                one("a.db") + one("b.db"),
-                100,
-                "{} and {}",
-                one("a.db"),
-                one("b.db")
-            );
+            assert_eq!(restored_sum(&engine), 100);
         }
     });
     engine.stop(Duration::from_secs(10)).unwrap();
@@ -133,12 +96,7 @@ fn what_a_row_speaks_of_is_there() {
         });
         assert!(after > before + 1, "nothing happened during the backup");
         let target = scene.dir.path().join(format!("back-{round}"));
-        let job = lifeboat::RestoreJob {
-            snapshot: "latest".into(),
-            target: target.clone(),
-            ..lifeboat::RestoreJob::default()
-        };
-        wait(engine.restore(job, CancellationToken::new())).unwrap();
+        restore_to(&engine, &target);
         let back = rusqlite::Connection::open(target.join("app/chat.db")).unwrap();
         let mut photos = back.prepare("SELECT name, bytes FROM photos").unwrap();
         let rows = photos.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));

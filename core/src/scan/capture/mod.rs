@@ -227,7 +227,7 @@ impl Walker {
         view.let_go();
         let (page_bytes, pages) = (view.page_bytes(), view.pages());
         let bytes = u64::from(page_bytes) * u64::from(pages);
-        let chunk_bytes = chunk_bytes(bytes, page_bytes, before);
+        let chunk_bytes = chunk_bytes(bytes, page_bytes, before, self.context.piece_bytes_max);
         let no = work.no;
         let catalog = self.context.reader.catalog.clone();
         catalog.write_blocking(move |tx| databases::begin(tx, no, true))?;
@@ -360,8 +360,9 @@ impl Walker {
         let mut file = File::open(&staged.path).map_err(Failed::Read)?;
         loop {
             err_if_cancelled(&self.context.cancel)?;
-            let permit = self.admit(limits::CHUNK_MAX_BYTES as u64)?;
-            let mut plain = vec![0; limits::CHUNK_MAX_BYTES];
+            let piece_bytes = self.context.piece_bytes_max;
+            let permit = self.admit(piece_bytes as u64)?;
+            let mut plain = vec![0; piece_bytes];
             let mut filled = 0;
             while filled < plain.len() {
                 match retry_interrupted(|| file.read(&mut plain[filled..])).map_err(Failed::Read)? {
