@@ -74,7 +74,14 @@ impl Target {
         // Signing takes for granted that every key makes an address on the same host.
         let probe = bucket.object_url(&format!("{prefix}config"));
         let probe = probe.map_err(|error| broken(error.to_string()))?;
-        if probe.host_str() != bucket.base_url().host_str() {
+        let is_elsewhere = |url: &Url| {
+            // In the style of virtual hosts the bucket's name stands before the server's.
+            url.scheme() != address.endpoint().scheme()
+                || url.port() != address.endpoint().port()
+                || url.host_str().is_none_or(|name| !name.ends_with(host))
+        };
+        let base = bucket.base_url();
+        if is_elsewhere(base) || is_elsewhere(&probe) || probe.host_str() != base.host_str() {
             return Err(broken("bucket and prefix make an address elsewhere".into()));
         }
         Ok(Self {
@@ -365,6 +372,14 @@ mod tests {
         assert_eq!(query(&list.url, "prefix").as_deref(), Some("p/keys/"));
         assert_eq!(query(&list.url, "continuation-token").as_deref(), Some("a+b/="));
         assert_eq!(query(&list.url, "list-type").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn a_bucket_that_is_read_as_the_kind_of_an_address_is_refused() {
+        for address in ["host/a:", "host/http:", "host/b:c/p"] {
+            let address = address.parse::<S3Address>().unwrap();
+            assert!(Target::new(&address, &S3Options::default()).is_err(), "{address}");
+        }
     }
 
     proptest::proptest! {
