@@ -11,7 +11,7 @@ const MIB: usize = 1024 * KIB;
 pub const CHUNK_MIN_BYTES: usize = 256 * KIB;
 /// Half of a typical photo: an edit in the middle of a large file sends about this much.
 pub const CHUNK_AVG_BYTES: usize = 512 * KIB;
-/// A chunk is held in memory whole, in plain and sealed form, once on each worker.
+/// A chunk is held in memory whole, and once more while it is compressed.
 pub const CHUNK_MAX_BYTES: usize = 2 * MIB;
 
 /// A pack is closed when it has reached this size, while nothing is known of the link. It is also what is resent after a broken request.
@@ -35,9 +35,18 @@ pub const DOCUMENT_PLAIN_BYTES_MAX: usize = 16 * MIB;
 /// The largest index as plain JSON; it is read as a stream.
 pub const INDEX_PLAIN_BYTES_MAX: usize = 512 * MIB;
 
-/// Plain bytes that are between reading a source and being written into a pack: on average seven chunks, one for each
+/// Plain bytes that are between reading a source and being written into a pack: on average four chunks, one for each
 /// computing thread and some that wait.
-pub const SEALING_BYTES_MAX: u64 = 4 * MIB as u64;
+pub const SEALING_BYTES_MAX: u64 = 5 * MIB as u64 / 2;
+/// Buffers for them, count and bytes: as many as are in use at most times, with room for a seal and for what zstd may need beyond the
+/// content. Short and long ones, since each keeps the memory of the longest chunk that it ever held.
+pub const SEALING_BUFFERS: [(usize, usize); 2] = [
+    (
+        SEALING_BYTES_MAX as usize / CHUNK_AVG_BYTES + 2,
+        2 * CHUNK_AVG_BYTES + 16 * KIB,
+    ),
+    (2, CHUNK_MAX_BYTES + 16 * KIB),
+];
 /// Files up to this size are read by a worker, several to a job; larger ones are cut by the thread that walks.
 pub const SMALL_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 /// A job of small files ends at this many files or bytes: enough to make the hand-over cheap, few enough to keep every core busy.
@@ -124,12 +133,27 @@ pub const UNREACHABLE_WAIT_MAX_S: u64 = 3600;
 /// Packs given out to the operating system's own uploader at a time.
 pub const HAND_OFFS_MAX: usize = 64;
 
-/// Bytes of plain content that a restore fetches at a time.
-pub const RESTORE_BATCH_BYTES: u64 = 8 * MIB as u64;
+/// Bytes that a restore has in memory at a time, as stored and as decompressed, unless one blob alone is longer.
+pub const RESTORE_BATCH_BYTES: u64 = 6 * MIB as u64;
+/// Plain bytes of one read at most, unless one blob alone is longer.
+pub const RESTORE_INFLATED_BYTES_MAX: u64 = 2 * MIB as u64;
 /// Blobs that a restore fetches at a time: empty and tiny files cost memory by their number.
 pub const RESTORE_BATCH_BLOBS: usize = 4096;
+/// Buffers for reads, and for what is decompressed: count and bytes.
+pub const RESTORE_BUFFERS: [(usize, usize); 2] = [
+    (
+        RESTORE_INFLATED_BYTES_MAX as usize / CHUNK_AVG_BYTES,
+        2 * CHUNK_AVG_BYTES + 16 * KIB,
+    ),
+    (RESTORE_READS_MAX + 1, CHUNK_MAX_BYTES + 16 * KIB),
+];
 /// Reads of packs under way at a time, within `RESTORE_BATCH_BYTES`: while one is opened and one is written, the next is on its way.
 pub const RESTORE_READS_MAX: usize = 3;
+/// Blobs from this size on are written by other threads than the one that says where they go: copying into fresh memory of the system's
+/// is the most expensive step of a restore.
+pub const RESTORE_WRITE_APART_BYTES: usize = 128 * KIB;
+/// Such blobs for each read, since each may have a file open.
+pub const RESTORE_WRITES_APART_MAX: usize = 16;
 /// A restore has what it wrote go to the disk this often, so that the wait at the end, which no stop can interrupt, is short.
 pub const RESTORE_SYNC_BYTES: u64 = 64 * MIB as u64;
 /// Zeros of at least this many bytes, at a multiple of it, take no room in a restored file.
@@ -144,7 +168,7 @@ pub const DATABASE_CHECK_STEPS: i32 = 1000;
 /// Lines that are kept of what SQLite says of a damaged database: the first ones tell.
 pub const DATABASE_FINDINGS_MAX: usize = 20;
 /// One read of a pack is at most this long.
-pub const READ_BYTES_MAX: u64 = 4 * MIB as u64;
+pub const READ_BYTES_MAX: u64 = 2 * MIB as u64;
 /// Wanted blobs that lie further apart than this are fetched by separate reads.
 pub const READ_GAP_BYTES_MAX: u64 = 128 * KIB as u64;
 /// Packs that a check reads at a time: while one piece is fetched, another is opened.
@@ -235,7 +259,7 @@ pub const CPU_QUEUE_JOBS: usize = 16;
 /// Requests that wait for the catalog.
 pub const CATALOG_QUEUE_REQUESTS: usize = 64;
 /// SQLite's page cache for the catalog.
-pub const CATALOG_CACHE_KIB: usize = 4096;
+pub const CATALOG_CACHE_KIB: usize = 2048;
 /// Facts that a slow observer may be behind before it loses the oldest.
 pub const EVENT_BACKLOG: usize = 256;
 /// Names listed one by one in a report; more are counted only.

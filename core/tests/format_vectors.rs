@@ -220,17 +220,20 @@ fn every_blob() {
         for id in repository.listed(FileType::Pack) {
             let pack = repository.stored(FileType::Pack, &id);
             for entry in repository.header(&pack) {
-                let sealed = pack[entry.offset as usize..entry.end() as usize].to_vec();
+                let mut sealed = pack[entry.offset as usize..entry.end() as usize].to_vec();
                 let plaintext = open_blob(
                     &repository.master,
                     &entry,
-                    sealed,
+                    &mut sealed,
                     &mut repository.decompressor,
                     BLOB_PLAINTEXT_MAX,
                 )
                 .unwrap();
                 if entry.blob_type == BlobType::Tree {
-                    trees.insert(entry.id.to_string(), String::from_utf8(plaintext).unwrap());
+                    trees.insert(
+                        entry.id.to_string(),
+                        String::from_utf8(plaintext.into_owned()).unwrap(),
+                    );
                 }
             }
         }

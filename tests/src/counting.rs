@@ -94,9 +94,15 @@ impl Storage for Counting {
         self.received(got)
     }
 
-    async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
+    async fn get_range_into(
+        &self,
+        kind: FileType,
+        id: &FileId,
+        range: Range<u64>,
+        buffer: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         self.count("get", kind);
-        let got = self.inner.get_range(kind, id, range).await;
+        let got = self.inner.get_range_into(kind, id, range, buffer).await;
         self.received(got)
     }
 

@@ -98,9 +98,15 @@ impl Storage for Faulty {
         self.inner.get(kind, id, limit).await
     }
 
-    async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
+    async fn get_range_into(
+        &self,
+        kind: FileType,
+        id: &FileId,
+        range: Range<u64>,
+        buffer: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         self.look()?;
-        self.inner.get_range(kind, id, range).await
+        self.inner.get_range_into(kind, id, range, buffer).await
     }
 
     async fn put(&self, kind: FileType, id: &FileId, body: Body) -> Result<()> {

@@ -91,7 +91,7 @@ fn flags() -> OpenFlags {
 }
 
 fn set_pragmas(connection: &Connection) -> Result<()> {
-    let cache = -i64::try_from(limits::CATALOG_CACHE_KIB).unwrap_or(4096);
+    let cache = -i64::try_from(limits::CATALOG_CACHE_KIB).unwrap_or(2048);
     connection
         .pragma_update(None, "journal_mode", "wal")
         .map_err(sql_error)?;

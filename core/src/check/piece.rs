@@ -75,8 +75,8 @@ impl PackScan {
                 if entry.end() > self.at {
                     return;
                 }
-                let sealed = std::mem::take(&mut self.partial);
-                match open_blob(key, &entry, sealed, decompressor, BLOB_PLAINTEXT_MAX) {
+                let mut sealed = std::mem::take(&mut self.partial);
+                match open_blob(key, &entry, &mut sealed, decompressor, BLOB_PLAINTEXT_MAX) {
                     Ok(_) => self.pass(),
                     Err(error) => self.reject(error.to_string()),
                 }

@@ -144,7 +144,7 @@ async fn open_read(repository: Repository, pack: PackId, read: PlannedRead) -> R
             .storage
             .get_range(FileType::Pack, &file, read.range.clone())
     };
-    let bytes = match attempt(&*repository.storage, fetch).await? {
+    let mut bytes = match attempt(&*repository.storage, fetch).await? {
         Ok(bytes) => bytes,
         Err(error) => {
             let broken = |entry: &PackEntry| (entry.id, Opened::Broken(error.clone()));
@@ -156,10 +156,9 @@ async fn open_read(repository: Repository, pack: PackId, read: PlannedRead) -> R
         .cpu
         .run(move |context| {
             let mut open = |entry: &PackEntry| {
-                let Some(sealed) = read.slice(&bytes, entry) else {
+                let Some(sealed) = read.slice_mut(&mut bytes, entry) else {
                     return Opened::Broken(Error::bug("a blob lies outside of what was read for it"));
                 };
-                let sealed = sealed.to_vec();
                 match open_blob(&key, entry, sealed, &mut context.decompressor, BLOB_PLAINTEXT_MAX) {
                     Ok(plaintext) => match tree::inspect(&entry.id, &plaintext) {
                         Ok(facts) => Opened::Tree(facts),

@@ -75,8 +75,17 @@ impl Compressor {
     }
 }
 
+/// The most bytes that a frame with so many has.
+pub fn compress_bound(bytes: usize) -> usize {
+    zstd_safe::compress_bound(bytes)
+}
+
 /// A zstd context for decompression. Some 100 KiB, whatever is decompressed; keep one for each thread.
-pub struct Decompressor(DCtx<'static>);
+pub struct Decompressor {
+    context: DCtx<'static>,
+    /// Where the next content goes.
+    spare: Vec<u8>,
+}
 
 impl Default for Decompressor {
     fn default() -> Self {
@@ -87,12 +96,25 @@ impl Default for Decompressor {
 impl Decompressor {
     /// Panics without memory for a context.
     pub fn new() -> Self {
-        Self(DCtx::create())
+        Self {
+            context: DCtx::create(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Has the next content put into this buffer, if there is room for it.
+    pub fn reuse(&mut self, buffer: Vec<u8>) {
+        self.spare = buffer;
+    }
+
+    /// Takes that buffer back, if nothing was put into it.
+    pub fn take_spare(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
     }
 
     /// The content of all frames in `input`, which must be nothing but whole frames.
     ///
-    /// No more than `limit` bytes are allocated, and no more than `input` can expand to, however large a frame
+    /// Beside a buffer of [`Decompressor::reuse`], no more than `limit` bytes are allocated, and no more than `input` can expand to, however large a frame
     /// says it is. [`FormatError::TooLarge`] if the content is longer than `limit`; [`FormatError::Malformed`] if
     /// `input` is truncated, has garbage behind the last frame, or was otherwise changed.
     pub fn decompress(&mut self, input: &[u8], limit: usize) -> Result<Vec<u8>, FormatError> {
@@ -115,10 +137,11 @@ impl Decompressor {
             None => most.min(input.len().saturating_mul(GUESS_EXPANSION).max(GUESS_MIN)),
         };
         loop {
-            let mut out = Vec::new();
+            let mut out = std::mem::take(&mut self.spare);
+            out.clear();
             out.try_reserve_exact(capacity)
                 .map_err(|_| FormatError::NoMemory)?;
-            match self.0.decompress(&mut out, input) {
+            match self.context.decompress(&mut out, input) {
                 // The allocator may have given more than was asked for.
                 Ok(length) if length <= limit => return Ok(out),
                 Ok(length) => return Err(too_large(length as u64)),

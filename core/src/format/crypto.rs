@@ -20,13 +20,13 @@ use zeroize::{Zeroize, Zeroizing};
 use super::FormatError;
 
 /// Bytes of the initialisation vector in front of a sealed text.
-const IV_BYTES: usize = 16;
+pub(crate) const SEAL_IV_BYTES: usize = 16;
 
 /// Bytes of the authentication code behind it.
 const MAC_BYTES: usize = 16;
 
 /// How much longer a sealed text is than its plaintext, in bytes.
-pub const SEAL_OVERHEAD: usize = IV_BYTES + MAC_BYTES;
+pub const SEAL_OVERHEAD: usize = SEAL_IV_BYTES + MAC_BYTES;
 
 /// Bytes of a raw key: 32 for AES-256, then `k` and `r` of Poly1305-AES with 16 each.
 pub const RAW_KEY_BYTES: usize = 64;
@@ -141,24 +141,33 @@ impl MasterKey {
     ///
     /// `out` is as it was after an error.
     pub fn seal_into(&self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
-        let mut iv = [0; IV_BYTES];
-        fill_random(&mut iv)?;
-        // Chance gives this once in 2^128 draws: a generator that does is broken.
-        if iv == [0; IV_BYTES] {
-            return Err(FormatError::NoRandomness);
-        }
-        self.seal_with_iv(&iv, plaintext, out);
+        let iv = new_iv()?;
+        out.reserve(plaintext.len() + SEAL_OVERHEAD);
+        let start = out.len();
+        out.extend_from_slice(&iv);
+        out.extend_from_slice(plaintext);
+        self.seal_with_iv(&iv, out, start);
         Ok(())
     }
 
-    /// A vector must never serve twice under one key: outside of tests only [`MasterKey::seal_into`] calls this.
-    fn seal_with_iv(&self, iv: &[u8; IV_BYTES], plaintext: &[u8], out: &mut Vec<u8>) {
-        out.reserve(plaintext.len() + SEAL_OVERHEAD);
-        out.extend_from_slice(iv);
-        let start = out.len();
-        out.extend_from_slice(plaintext);
-        self.apply_keystream(iv, &mut out[start..]);
-        let mac = self.mac(iv, &out[start..]);
+    /// Seals a plaintext where it lies: what follows the first 16 bytes of `buffer`, which are room for the initialisation vector.
+    ///
+    /// [`FormatError::Malformed`] if there is no such room. `buffer` is as it was after an error.
+    pub fn seal_in_place(&self, buffer: &mut Vec<u8>) -> Result<(), FormatError> {
+        let iv = new_iv()?;
+        let Some(room) = buffer.first_chunk_mut::<SEAL_IV_BYTES>() else {
+            return Err(FormatError::malformed("no room for a seal"));
+        };
+        *room = iv;
+        self.seal_with_iv(&iv, buffer, 0);
+        Ok(())
+    }
+
+    /// Seals what lies in `out` behind a vector at `start`. A vector must never serve twice under one key: outside of tests it is a new one.
+    fn seal_with_iv(&self, iv: &[u8; SEAL_IV_BYTES], out: &mut Vec<u8>, start: usize) {
+        let text = start + SEAL_IV_BYTES;
+        self.apply_keystream(iv, &mut out[text..]);
+        let mac = self.mac(iv, &out[text..]);
         out.extend_from_slice(&mac);
     }
 
@@ -170,25 +179,24 @@ impl MasterKey {
         Ok(plaintext)
     }
 
-    /// Replaces a sealed text by its plaintext without another allocation.
+    /// Opens a sealed text where it lies: the plaintext is the part of `sealed` that is returned.
     ///
     /// [`FormatError::Unauthentic`] if a bit was changed or another key sealed it, [`FormatError::Malformed`] if
     /// it cannot be a sealed text at all; `sealed` is untouched then.
-    pub fn open_in_place(&self, sealed: &mut Vec<u8>) -> Result<(), FormatError> {
+    pub fn open_in_place<'a>(&self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], FormatError> {
         let (&iv, ciphertext) = self.verify(sealed)?;
-        let end = IV_BYTES + ciphertext.len();
-        self.apply_keystream(&iv, &mut sealed[IV_BYTES..end]);
-        sealed.copy_within(IV_BYTES..end, 0);
-        sealed.truncate(end - IV_BYTES);
-        Ok(())
+        let end = SEAL_IV_BYTES + ciphertext.len();
+        let text = &mut sealed[SEAL_IV_BYTES..end];
+        self.apply_keystream(&iv, text);
+        Ok(text)
     }
 
     /// Splits off the vector and the ciphertext once the code is known to fit.
-    fn verify<'a>(&self, sealed: &'a [u8]) -> Result<(&'a [u8; IV_BYTES], &'a [u8]), FormatError> {
+    fn verify<'a>(&self, sealed: &'a [u8]) -> Result<(&'a [u8; SEAL_IV_BYTES], &'a [u8]), FormatError> {
         let short = || FormatError::malformed("a sealed text is shorter than its seal");
-        let (iv, rest) = sealed.split_first_chunk::<IV_BYTES>().ok_or_else(short)?;
+        let (iv, rest) = sealed.split_first_chunk::<SEAL_IV_BYTES>().ok_or_else(short)?;
         let (ciphertext, mac) = rest.split_last_chunk::<MAC_BYTES>().ok_or_else(short)?;
-        if *iv == [0; IV_BYTES] {
+        if *iv == [0; SEAL_IV_BYTES] {
             return Err(FormatError::malformed(
                 "a sealed text has no initialisation vector",
             ));
@@ -199,13 +207,13 @@ impl MasterKey {
         Ok((iv, ciphertext))
     }
 
-    fn apply_keystream(&self, iv: &[u8; IV_BYTES], bytes: &mut [u8]) {
+    fn apply_keystream(&self, iv: &[u8; SEAL_IV_BYTES], bytes: &mut [u8]) {
         let core = CtrCore::inner_iv_init(&self.0.encrypt, iv.into());
         Ctr128BE::<&Aes256Enc>::from_core(core).apply_keystream(bytes);
     }
 
     /// Poly1305-AES of the ciphertext alone, with the encrypted vector as the one-time half of the key.
-    fn mac(&self, iv: &[u8; IV_BYTES], ciphertext: &[u8]) -> [u8; MAC_BYTES] {
+    fn mac(&self, iv: &[u8; SEAL_IV_BYTES], ciphertext: &[u8]) -> [u8; MAC_BYTES] {
         let mut nonce = (*iv).into();
         self.0.mac.encrypt_block(&mut nonce);
         let mut key = Zeroizing::new([0; 32]);
@@ -222,6 +230,17 @@ impl MasterKey {
 /// Encrypt, k and r of a raw key.
 fn parts(raw: &[u8; RAW_KEY_BYTES]) -> (&[u8], &[u8], &[u8]) {
     (&raw[..32], &raw[32..48], &raw[48..])
+}
+
+/// An initialisation vector, which no other text must have.
+fn new_iv() -> Result<[u8; SEAL_IV_BYTES], FormatError> {
+    let mut iv = [0; SEAL_IV_BYTES];
+    fill_random(&mut iv)?;
+    // Chance gives this once in 2^128 draws: a generator that does is broken.
+    if iv == [0; SEAL_IV_BYTES] {
+        return Err(FormatError::NoRandomness);
+    }
+    Ok(iv)
 }
 
 /// Bytes from the generator of the operating system.
@@ -304,12 +323,9 @@ mod tests {
             let key = key(&encrypt, &k, &r);
             let (plaintext, sealed) = (bytes(vector, "plaintext_hex"), bytes(vector, "sealed_hex"));
             assert_eq!(key.open(&sealed).unwrap(), plaintext);
-            let mut ours = b"before".to_vec();
-            key.seal_with_iv(
-                &bytes(vector, "nonce_hex").try_into().unwrap(),
-                &plaintext,
-                &mut ours,
-            );
+            let iv = bytes(vector, "nonce_hex");
+            let mut ours = [b"before", iv.as_slice(), &plaintext].concat();
+            key.seal_with_iv(&iv.try_into().unwrap(), &mut ours, 6);
             assert_eq!(ours[6..], sealed);
         }
     }
@@ -353,8 +369,10 @@ mod tests {
             let mut sealed = key.seal(&plaintext).unwrap();
             prop_assert_eq!(sealed.len(), plaintext.len() + SEAL_OVERHEAD);
             prop_assert_eq!(&key.open(&sealed).unwrap(), &plaintext);
-            key.open_in_place(&mut sealed).unwrap();
-            prop_assert_eq!(sealed, plaintext);
+            prop_assert_eq!(key.open_in_place(&mut sealed).unwrap(), &plaintext);
+            let mut buffer = [&[0; SEAL_IV_BYTES], plaintext.as_slice()].concat();
+            key.seal_in_place(&mut buffer).unwrap();
+            prop_assert_eq!(key.open(&buffer).unwrap(), plaintext);
         }
 
         #[test]
@@ -365,7 +383,7 @@ mod tests {
             sealed[place] ^= 1_u8 << bit;
             let changed = sealed.clone();
             prop_assert_eq!(key.open(&sealed), Err(FormatError::Unauthentic));
-            prop_assert_eq!(key.open_in_place(&mut sealed), Err(FormatError::Unauthentic));
+            prop_assert_eq!(key.open_in_place(&mut sealed).map(|_| ()), Err(FormatError::Unauthentic));
             prop_assert_eq!(sealed, changed);
         }
 

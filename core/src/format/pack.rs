@@ -3,6 +3,8 @@
 //! Blobs lie without gaps from the first byte on, in the order of the header, so that the header alone says
 //! where each one is and how long the file must be.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{BlobId, Decompressor, FormatError, ID_BYTES, MasterKey, SEAL_OVERHEAD};
@@ -93,14 +95,16 @@ pub fn pack_size<'a>(entries: impl IntoIterator<Item = &'a PackEntry>) -> u64 {
 ///
 /// [`FormatError::Unauthentic`] if they were changed; [`FormatError::Malformed`] if they are another blob, or not as
 /// long as the entry says; [`FormatError::TooLarge`] if the plaintext is to have more than `plaintext_max` bytes,
-/// for which [`BLOB_PLAINTEXT_MAX`] is a good value. Beside `sealed`, the plaintext is all that is allocated.
-pub fn open_blob(
+/// for which [`BLOB_PLAINTEXT_MAX`] is a good value.
+///
+/// It is opened where it lies. What was compressed is all that is allocated.
+pub fn open_blob<'a>(
     master: &MasterKey,
     entry: &PackEntry,
-    mut sealed: Vec<u8>,
+    sealed: &'a mut [u8],
     decompressor: &mut Decompressor,
     plaintext_max: usize,
-) -> Result<Vec<u8>, FormatError> {
+) -> Result<Cow<'a, [u8]>, FormatError> {
     if sealed.len() != entry.length as usize {
         return Err(FormatError::malformed(format!(
             "{} bytes were read for a blob of {}",
@@ -117,10 +121,10 @@ pub fn open_blob(
             limit,
         });
     }
-    master.open_in_place(&mut sealed)?;
+    let opened = master.open_in_place(sealed)?;
     let plaintext = match entry.uncompressed_length {
-        Some(_) => decompressor.decompress(&sealed, length)?,
-        None => sealed,
+        Some(_) => Cow::Owned(decompressor.decompress(opened, length)?),
+        None => Cow::Borrowed(&*opened),
     };
     if plaintext.len() != length {
         return Err(FormatError::malformed(format!(
@@ -162,13 +166,8 @@ mod tests {
     }
 
     fn open(entry: &PackEntry, sealed: &[u8], plaintext_max: usize) -> Result<Vec<u8>, FormatError> {
-        open_blob(
-            &key(),
-            entry,
-            sealed.to_vec(),
-            &mut Decompressor::new(),
-            plaintext_max,
-        )
+        let (mut sealed, mut decompressor) = (sealed.to_vec(), Decompressor::new());
+        open_blob(&key(), entry, &mut sealed, &mut decompressor, plaintext_max).map(Cow::into_owned)
     }
 
     #[test]

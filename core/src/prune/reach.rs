@@ -186,7 +186,7 @@ type Opened = Vec<(BlobId, Result<TreeRefs>)>;
 /// Reads part of a pack and the trees in it. The inner errors are about the one tree, the outer one is about the vault.
 async fn open_read(repository: Repository, pack: PackId, read: PlannedRead) -> Result<Opened> {
     let range = read.range.clone();
-    let bytes = match repository
+    let mut bytes = match repository
         .storage
         .get_range(FileType::Pack, &pack.into(), range)
         .await
@@ -203,11 +203,11 @@ async fn open_read(repository: Repository, pack: PackId, read: PlannedRead) -> R
         .cpu
         .run(move |context| {
             let mut open = |entry: &PackEntry| {
-                let sealed = read.slice(&bytes, entry);
+                let sealed = read.slice_mut(&mut bytes, entry);
                 let sealed =
                     sealed.ok_or_else(|| Error::bug("a tree lies outside of what was read for it"))?;
                 let decompressor = &mut context.decompressor;
-                let plain = open_blob(&key, entry, sealed.to_vec(), decompressor, BLOB_PLAINTEXT_MAX);
+                let plain = open_blob(&key, entry, sealed, decompressor, BLOB_PLAINTEXT_MAX);
                 plain
                     .and_then(|plain| refs(&plain))
                     .map_err(|error| Error::format(format!("the tree {} in pack {pack}", entry.id), error))

@@ -17,7 +17,8 @@ use crate::{
     format::{BLOB_PLAINTEXT_MAX, BlobType, FileType, IndexId, PackEntry, PackId, encode_index, open_blob},
     limits,
     repository::{PlannedRead, err_if_cancelled, plan_reads},
-    seal::{PackWriter, SealedBytes, Sealer},
+    runtime::buffers::Buffers,
+    seal::{PackWriter, Plain, SealedBytes, Sealer},
     storage::Body,
 };
 
@@ -78,7 +79,7 @@ impl Pruner {
         self.repository
             .cpu
             .run(move |context| {
-                let sealer = Sealer::new(key.clone());
+                let sealer = Sealer::new(key.clone(), Buffers::default());
                 for entry in &read.entries {
                     let sealed = read.slice(&bytes, entry);
                     let sealed =
@@ -87,8 +88,9 @@ impl Pruner {
                         bytes: sealed.to_vec(),
                         uncompressed_length: entry.uncompressed_length,
                     };
-                    let copy = sealed.bytes.clone();
-                    let opened = open_blob(&key, entry, copy, &mut context.decompressor, BLOB_PLAINTEXT_MAX);
+                    let mut copy = sealed.bytes.clone();
+                    let decompressor = &mut context.decompressor;
+                    let opened = open_blob(&key, entry, &mut copy, decompressor, BLOB_PLAINTEXT_MAX);
                     let plain = opened.map_err(|error| {
                         let text = format!(
                             "the blob {} in pack {pack} cannot be had, so that it stays",
@@ -97,7 +99,8 @@ impl Pruner {
                         Error::format(text, error)
                     })?;
                     if entry.blob_type == BlobType::Tree && entry.uncompressed_length.is_none() {
-                        sealed = sealer.seal(context, BlobType::Tree, &plain)?;
+                        sealed =
+                            sealer.seal(context, BlobType::Tree, Plain::copy(&sealer.buffers, &plain))?;
                     }
                     let writer = match entry.blob_type {
                         BlobType::Data => &mut writers.data,

@@ -14,30 +14,50 @@ pub(crate) struct PlannedRead {
 impl PlannedRead {
     /// The part of the answer that is this blob.
     pub(crate) fn slice<'a>(&self, bytes: &'a [u8], entry: &PackEntry) -> Option<&'a [u8]> {
+        bytes.get(self.place(entry)?)
+    }
+
+    /// The same, to be opened where it lies.
+    pub(crate) fn slice_mut<'a>(&self, bytes: &'a mut [u8], entry: &PackEntry) -> Option<&'a mut [u8]> {
+        bytes.get_mut(self.place(entry)?)
+    }
+
+    /// Where in the answer this blob lies.
+    pub(crate) fn place(&self, entry: &PackEntry) -> Option<Range<usize>> {
         let start = usize::try_from(u64::from(entry.offset).checked_sub(self.range.start)?).ok()?;
-        bytes.get(start..start.checked_add(entry.length as usize)?)
+        Some(start..start.checked_add(entry.length as usize)?)
     }
 }
 
-/// Plans the reads for blobs of one pack. Blobs that lie close together share a request; a single blob may exceed the size of one.
+/// Plans the reads for blobs of one pack. Blobs that lie close together share a request; a single blob may exceed the size of one. What
+/// takes several has them of about one length: a full one and a remainder would cost as many requests and more memory.
 pub(crate) fn plan_reads(mut entries: Vec<PackEntry>) -> Vec<PlannedRead> {
     entries.sort_unstable_by_key(|entry| (entry.offset, entry.length));
     entries.dedup();
+    let is_close = |a: &PackEntry, b: &PackEntry| {
+        u64::from(b.offset).saturating_sub(a.end()) <= limits::READ_GAP_BYTES_MAX
+    };
+    entries.chunk_by(is_close).flat_map(plan_run).collect()
+}
+
+fn plan_run(run: &[PackEntry]) -> Vec<PlannedRead> {
+    let begin = run.first().map_or(0, |entry| u64::from(entry.offset));
+    let length = run.iter().map(PackEntry::end).max().unwrap_or(begin) - begin;
+    let enough = length.div_ceil(length.div_ceil(limits::READ_BYTES_MAX).max(1));
     let mut reads: Vec<PlannedRead> = Vec::new();
-    for entry in entries {
-        let start = u64::from(entry.offset);
-        let end = start + u64::from(entry.length);
+    for entry in run {
+        let (start, end) = (u64::from(entry.offset), entry.end());
         match reads.last_mut() {
-            Some(read)
-                if start.saturating_sub(read.range.end) <= limits::READ_GAP_BYTES_MAX
-                    && read.range.end.max(end) - read.range.start <= limits::READ_BYTES_MAX =>
+            Some(PlannedRead { range, entries })
+                if range.end - range.start < enough
+                    && range.end.max(end) - range.start <= limits::READ_BYTES_MAX =>
             {
-                read.range.end = read.range.end.max(end);
-                read.entries.push(entry);
+                range.end = range.end.max(end);
+                entries.push(*entry);
             }
             _ => reads.push(PlannedRead {
                 range: start..end,
-                entries: vec![entry],
+                entries: vec![*entry],
             }),
         }
     }
@@ -87,5 +107,20 @@ mod tests {
             read_entries.sort_unstable_by_key(key);
             prop_assert_eq!(entries, read_entries);
         }
+    }
+
+    #[test]
+    fn the_reads_of_a_pack_have_about_one_length() {
+        // A tenth of what one read may have, so that a read has ten at most.
+        const TENTH: u32 = (limits::READ_BYTES_MAX / 10) as u32;
+        let entries: Vec<_> = (0..12).map(|n| entry(n * TENTH, TENTH)).collect();
+        let lengths = |reads: Vec<PlannedRead>| -> Vec<u64> {
+            reads
+                .iter()
+                .map(|read| (read.range.end - read.range.start) / u64::from(TENTH))
+                .collect()
+        };
+        assert_eq!(lengths(plan_reads(entries.clone())), [6, 6]);
+        assert_eq!(lengths(plan_reads(entries[..10].to_vec())), [10]);
     }
 }

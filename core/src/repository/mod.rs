@@ -12,7 +12,7 @@ mod recover;
 mod snapshots;
 mod spool;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +36,7 @@ use crate::{
     error::{Error, Kind, Result},
     format::{
         BLOB_PLAINTEXT_MAX, BlobId, BlobType, Config, FileId, FileType, KeyId, MasterKey, PackId,
-        encode_unpacked, open_blob,
+        SEAL_IV_BYTES, encode_unpacked, open_blob,
     },
     limits,
     runtime::cpu::CpuPool,
@@ -62,8 +62,13 @@ impl Repository {
         let (key, id) = (self.key.clone(), *id);
         self.cpu
             .run(move |_| {
-                key.open_in_place(&mut stored)
+                let opened = key
+                    .open_in_place(&mut stored)
                     .map_err(|error| Error::format(file_name(kind, &id), error))?;
+                // To where the vector was: an index may be long, and is not copied.
+                let length = opened.len();
+                stored.copy_within(SEAL_IV_BYTES..SEAL_IV_BYTES + length, 0);
+                stored.truncate(length);
                 Ok(stored)
             })
             .await
@@ -135,18 +140,18 @@ impl Repository {
         let pack: FileId = location.pack.into();
         let start = u64::from(location.entry.offset);
         let range = start..start + u64::from(location.entry.length);
-        let sealed = self.storage.get_range(FileType::Pack, &pack, range).await?;
+        let mut sealed = self.storage.get_range(FileType::Pack, &pack, range).await?;
         let key = self.key.clone();
         self.cpu
             .run(move |context| {
                 let opened = open_blob(
                     &key,
                     &location.entry,
-                    sealed,
+                    &mut sealed,
                     &mut context.decompressor,
                     BLOB_PLAINTEXT_MAX,
                 );
-                opened.map_err(|error| {
+                opened.map(Cow::into_owned).map_err(|error| {
                     Error::format(format!("tree {} in pack {pack}", location.entry.id), error)
                 })
             })

@@ -9,10 +9,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::FileExt,
-    },
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
 };
@@ -25,10 +22,10 @@ use sha2::{Digest, Sha256};
 
 use super::{
     attributes,
-    fetch::{Fetched, Fetcher},
+    fetch::{Fetched, Fetcher, OpenedRead, Write, write_at},
     folder::Folder,
     journal::About,
-    plan::{self, PackRead},
+    plan::{PackRead, split_read},
     run::{damaged, in_snapshot},
     stage::Stager,
     staging::Made,
@@ -313,8 +310,8 @@ impl Stager<'_> {
     /// error of a pack that is not there any more, if there was one, when everything else is written.
     fn fetch(&mut self, located: &HashMap<BlobId, Location>, wants: &mut Wants) -> Result<Option<Error>> {
         let mut reads = plan_round(wants.keys().filter_map(|id| located.get(id)))?;
-        let mut fetcher = Fetcher::new(self.context);
-        let mut writing: Option<(usize, File)> = None;
+        let mut fetcher = Fetcher::new(self.context, self.buffers.clone());
+        let mut writing: Option<(usize, Arc<File>)> = None;
         let mut gone = None;
         loop {
             while reads.front().is_some_and(|read| fetcher.admits(read))
@@ -328,11 +325,21 @@ impl Stager<'_> {
             match fetched {
                 Fetched::Blobs { blobs, read_bytes } => {
                     self.tally.fetched_bytes += read_bytes;
-                    for (id, plain) in blobs {
-                        for want in wants.remove(&id).unwrap_or_default() {
-                            self.write(&want, &plain, &mut writing)?;
-                        }
+                    let apart = self.write(&blobs, wants, &mut writing)?;
+                    if apart.is_empty() {
+                        fetcher.release(blobs);
+                    } else {
+                        fetcher.write(blobs, apart);
                     }
+                }
+                Fetched::Written(Ok(writes)) => {
+                    for write in writes {
+                        self.written(write.length)?;
+                    }
+                }
+                Fetched::Written(Err((write, error))) => {
+                    let work = &self.files[write.work];
+                    return Err(self.io_error("writing", &work.folder, &work.name, error));
                 }
                 Fetched::Gone { pack, error } => {
                     self.context.gone.borrow_mut().insert(pack);
@@ -343,33 +350,74 @@ impl Stager<'_> {
         }
     }
 
-    fn write(&mut self, want: &Want, plain: &[u8], writing: &mut Option<(usize, File)>) -> Result<()> {
-        if plain.len() as u64 != want.length {
-            let path = self.files[want.file].path();
-            return Err(damaged(format!(
-                "{}: indexes disagree on a blob's length",
-                path.display()
-            )));
-        }
-        if writing.as_ref().is_none_or(|(open, _)| *open != want.file) {
-            *writing = Some((want.file, self.open(want.file, OFlags::WRONLY)?.into()));
-        }
-        let work = &self.files[want.file];
-        let ranges = if want.offset < work.there_bytes {
-            // Something else is there: zeros must be written, too.
-            std::iter::once(0..plain.len()).collect()
-        } else {
-            plan::data_ranges(want.offset, plain)
-        };
-        if let Some((_, file)) = writing {
-            for range in ranges {
-                let at = want.offset + range.start as u64;
-                let written = file.write_all_at(&plain[range], at);
-                written.map_err(|error| self.io_error("writing", &work.folder, &work.name, error))?;
+    /// Writes the short blobs of a read, and returns what is worth another thread.
+    fn write(
+        &mut self,
+        blobs: &OpenedRead,
+        wants: &mut Wants,
+        writing: &mut Option<(usize, Arc<File>)>,
+    ) -> Result<Vec<Write>> {
+        let mut apart = Vec::new();
+        for blob in 0..blobs.len() {
+            let Some((id, plain)) = blobs.get(blob) else {
+                continue;
+            };
+            for want in wants.remove(&id).unwrap_or_default() {
+                let Want {
+                    file: work,
+                    offset,
+                    length,
+                } = want;
+                if plain.len() as u64 != length {
+                    let path = self.files[work].path();
+                    return Err(damaged(format!(
+                        "{}: indexes disagree on a blob's length",
+                        path.display()
+                    )));
+                }
+                let file = self.open_for_writing(work, writing)?;
+                let overwrites = offset < self.files[work].there_bytes;
+                if plain.len() >= limits::RESTORE_WRITE_APART_BYTES
+                    && apart.len() < limits::RESTORE_WRITES_APART_MAX
+                {
+                    apart.push(Write {
+                        blob,
+                        work,
+                        file,
+                        offset,
+                        length,
+                        overwrites,
+                    });
+                    continue;
+                }
+                write_at(&file, offset, plain, overwrites).map_err(|error| {
+                    let work = &self.files[work];
+                    self.io_error("writing", &work.folder, &work.name, error)
+                })?;
+                self.written(length)?;
             }
         }
-        self.context.meter.bytes_read(want.length);
-        self.unsynced_bytes += want.length;
+        Ok(apart)
+    }
+
+    fn open_for_writing(
+        &mut self,
+        work: usize,
+        writing: &mut Option<(usize, Arc<File>)>,
+    ) -> Result<Arc<File>> {
+        if let Some((open, file)) = writing
+            && *open == work
+        {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(File::from(self.open(work, OFlags::WRONLY)?));
+        *writing = Some((work, file.clone()));
+        Ok(file)
+    }
+
+    fn written(&mut self, bytes: u64) -> Result<()> {
+        self.context.meter.bytes_read(bytes);
+        self.unsynced_bytes += bytes;
         if self.unsynced_bytes >= limits::RESTORE_SYNC_BYTES {
             self.unsynced_bytes = 0;
             self.target.sync()?;
@@ -461,11 +509,7 @@ fn plan_round<'a>(locations: impl Iterator<Item = &'a Location>) -> Result<VecDe
     let mut reads = VecDeque::new();
     for (pack, entries) in packs {
         for read in plan_reads(entries) {
-            reads.extend(
-                plan::split_read(read)
-                    .into_iter()
-                    .map(|read| PackRead { pack, read }),
-            );
+            reads.extend(split_read(read).into_iter().map(|read| PackRead { pack, read }));
         }
     }
     Ok(reads)

@@ -116,19 +116,23 @@ pub(super) struct PackRead {
 }
 
 impl PackRead {
-    /// What it takes in memory: the bytes as stored, and the plaintexts.
+    /// Bytes to be read.
+    pub(super) fn read_bytes(&self) -> usize {
+        usize::try_from(self.read.range.end - self.read.range.start).unwrap_or(0)
+    }
+
+    /// What it takes in memory: the bytes as stored, and what is decompressed; the rest is opened where it lies.
     pub(super) fn cost_bytes(&self) -> u64 {
-        let plain: u64 = self
-            .read
-            .entries
-            .iter()
+        let entries = self.read.entries.iter();
+        let plain: u64 = entries
+            .filter(|entry| entry.uncompressed_length.is_some())
             .map(|entry| u64::from(entry.plaintext_length()))
             .sum();
         self.read.range.end - self.read.range.start + plain
     }
 }
 
-/// Cuts a read whose plaintexts would take more than a batch may: what is stored in 4 MiB may be any amount
+/// Cuts a read whose plaintexts would take more than one may: what is stored in 2 MiB may be any amount
 /// in plain. Each part has one blob at least.
 pub(super) fn split_read(read: PlannedRead) -> Vec<PlannedRead> {
     let mut parts: Vec<PlannedRead> = Vec::new();
@@ -136,7 +140,7 @@ pub(super) fn split_read(read: PlannedRead) -> Vec<PlannedRead> {
     for entry in read.entries {
         let plain = u64::from(entry.plaintext_length());
         match parts.last_mut() {
-            Some(part) if plain_bytes + plain <= limits::RESTORE_BATCH_BYTES => {
+            Some(part) if plain_bytes + plain <= limits::RESTORE_INFLATED_BYTES_MAX => {
                 part.range.end = part.range.end.max(entry.end());
                 part.entries.push(entry);
                 plain_bytes += plain;
@@ -238,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_read_of_much_in_little_is_cut_to_what_memory_allows() {
-        let half = u32::try_from(limits::RESTORE_BATCH_BYTES / 2).unwrap();
+        let half = u32::try_from(limits::RESTORE_INFLATED_BYTES_MAX / 2).unwrap();
         let entries: Vec<_> = [half, half, 1, u32::MAX, 1, 1]
             .iter()
             .enumerate()

@@ -30,6 +30,7 @@ use crate::{
     events::Phase,
     format::{BlobId, BlobType, FormatError, Node, NodeType, Snapshot, SnapshotId, decode_tree},
     limits,
+    runtime::buffers::Buffers,
     sqlite::pairs::Pairs,
 };
 
@@ -54,6 +55,8 @@ pub(super) struct Stager<'a> {
     pub(super) found: Option<(u64, u64)>,
     /// Bytes written since the file system was last told to write them to the disk.
     pub(super) unsynced_bytes: u64,
+    /// For what is read from packs.
+    pub(super) buffers: Buffers,
 }
 
 /// Stages what is wanted of a snapshot: when this returns, all of it is verified and durable, and the journal
@@ -91,6 +94,7 @@ pub(super) fn stage(
         unlinked: Vec::new(),
         found: (!known).then_some((0, 0)),
         unsynced_bytes: 0,
+        buffers: Buffers::new(&limits::RESTORE_BUFFERS),
     };
     let root = FolderWork {
         folder: Folder::root(),

@@ -72,11 +72,17 @@ impl Storage for FewReads {
         self.vault.get(kind, id, limit).await
     }
 
-    async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
+    async fn get_range_into(
+        &self,
+        kind: FileType,
+        id: &FileId,
+        range: Range<u64>,
+        buffer: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         self.longest
             .fetch_max((range.end - range.start) as i64, Ordering::Relaxed);
         if self.left.fetch_sub(1, Ordering::Relaxed) > 0 {
-            return self.vault.get_range(kind, id, range).await;
+            return self.vault.get_range_into(kind, id, range, buffer).await;
         }
         match self.then {
             Then::Fail => Err(Error::new(Kind::Unreachable, "no more reads")),

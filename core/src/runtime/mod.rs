@@ -13,5 +13,6 @@
 //! waits for when its runtime ends.
 
 pub(crate) mod budget;
+pub(crate) mod buffers;
 pub(crate) mod cpu;
 pub(crate) mod host;

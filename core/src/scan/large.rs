@@ -7,11 +7,12 @@ use crate::{
     error::Error,
     limits,
     repository::err_if_cancelled,
+    seal::Plain,
     sqlite::{ReadError, moment},
 };
 
-/// Room for two of the largest chunks: what is left of one reading is moved to the front at most once per chunk of that size.
-const BUFFER_BYTES: usize = 2 * limits::CHUNK_MAX_BYTES;
+/// Room for the largest chunk, and for as much again as makes it cheap to move to the front what is left of one reading.
+const BUFFER_BYTES: usize = limits::CHUNK_MAX_BYTES + (1 << 20);
 
 /// Why a file could not be streamed.
 pub(super) enum Failed {
@@ -81,7 +82,8 @@ pub(super) fn stream(walker: &mut Walker, mut file: impl Read) -> Result<(), Fai
         let pieces = reader.pieces(&buffer[start..start + length], walker.context.piece_bytes_max)?;
         for length in pieces {
             let permit = walker.admit(length as u64)?;
-            let plain = buffer[start..start + length].to_vec();
+            let buffers = &walker.context.reader.sealer.buffers;
+            let plain = Plain::copy(buffers, &buffer[start..start + length]);
             start += length;
             walker.context.meter.bytes_read(length as u64);
             walker.seal_piece(plain, permit)?;

@@ -21,7 +21,7 @@ use crate::{
     format::{BlobId, BlobType, NodeType},
     limits,
     runtime::{budget::Permit, cpu::CpuContext},
-    seal::{Chunk, Chunker, SealedChunk, Sealer},
+    seal::{Chunk, Chunker, Plain, SealedChunk, Sealer},
 };
 
 /// A file's content in sealed pieces, and its metadata as of just before the reading.
@@ -146,7 +146,7 @@ impl FileReader {
     pub(crate) fn seal_chunk(
         &self,
         context: &mut CpuContext,
-        plain: Vec<u8>,
+        plain: Plain,
         permit: Permit,
     ) -> Result<SealedChunk> {
         let chunk = Chunk::of(plain);
@@ -192,12 +192,13 @@ impl FileReader {
         known: bool,
         permit: Arc<Permit>,
     ) -> Result<SealedChunk> {
+        let plain_length = chunk.plain.len() as u64;
         let sealed = if known {
+            self.sealer.buffers.give(chunk.plain.into_buffer());
             None
         } else {
-            Some(self.sealer.seal(context, BlobType::Data, &chunk.plain)?)
+            Some(self.sealer.seal(context, BlobType::Data, chunk.plain)?)
         };
-        let plain_length = chunk.plain.len() as u64;
         Ok(SealedChunk {
             id: chunk.id,
             plain_length,
@@ -213,9 +214,10 @@ impl FileReader {
             let (mut open, metadata) = open_file(file.dir.as_fd(), &file.name)?;
             // A file that grew since it was listed must not be held whole in memory.
             let most = 2 * limits::SMALL_FILE_BYTES_MAX;
-            let mut plain =
-                Vec::with_capacity(usize::try_from(metadata.stat.size.min(most)).unwrap_or(0) + 1);
-            open.by_ref().take(most + 1).read_to_end(&mut plain)?;
+            // One more, so that the end is seen without the buffer growing.
+            let room = usize::try_from(metadata.stat.size.min(most)).unwrap_or(0) + 1;
+            let mut plain = Plain::take(&self.sealer.buffers, room);
+            plain.read_to_end(open.by_ref().take(most + 1))?;
             if plain.len() as u64 > most {
                 return Err(io::Error::other(
                     "it grew while it was read; the next backup will have it",
@@ -233,16 +235,16 @@ impl FileReader {
         }
     }
 
-    fn cut(&self, plain: Vec<u8>) -> Vec<Chunk> {
+    fn cut(&self, plain: Plain) -> Vec<Chunk> {
         let mut chunks = Vec::new();
-        let mut rest = plain.as_slice();
+        let mut rest = &*plain;
         while !rest.is_empty() {
             let length = self.chunker.cut(rest);
             if length == plain.len() {
                 return vec![Chunk::of(plain)];
             }
             let (chunk, tail) = rest.split_at(length);
-            chunks.push(Chunk::of(chunk.to_vec()));
+            chunks.push(Chunk::of(Plain::copy(&self.sealer.buffers, chunk)));
             rest = tail;
         }
         chunks

@@ -39,6 +39,7 @@ use crate::{
         budget::{Budget, Permit},
         cpu::CpuPool,
     },
+    seal::Plain,
 };
 
 /// What a walk needs.
@@ -409,7 +410,7 @@ impl Walker {
     }
 
     /// Seals a piece of a file on another thread. The permit is for its bytes.
-    pub(super) fn seal_piece(&mut self, plain: Vec<u8>, permit: Permit) -> Result<()> {
+    pub(super) fn seal_piece(&mut self, plain: Plain, permit: Permit) -> Result<()> {
         let reader = self.context.reader.clone();
         let pending = self
             .context

@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
+use super::plain::Plain;
 use crate::{
     error::Result,
-    format::{BlobId, BlobType, MasterKey, looks_incompressible},
+    format::{BlobId, BlobType, MasterKey, compress_bound, looks_incompressible},
     repository::sealing,
-    runtime::{budget::Permit, cpu::CpuContext},
+    runtime::{budget::Permit, buffers::Buffers, cpu::CpuContext},
 };
 
 /// Plain bytes on their way to being sealed, with their name.
 pub(crate) struct Chunk {
     pub(crate) id: BlobId,
-    pub(crate) plain: Vec<u8>,
+    pub(crate) plain: Plain,
 }
 
 impl Chunk {
-    pub(crate) fn of(plain: Vec<u8>) -> Self {
+    pub(crate) fn of(plain: Plain) -> Self {
         Self {
             id: BlobId::of(&plain),
             plain,
@@ -44,11 +45,13 @@ pub(crate) struct SealedBytes {
 #[derive(Clone)]
 pub(crate) struct Sealer {
     key: Arc<MasterKey>,
+    /// Where plain bytes are taken from, and sealed ones given back to.
+    pub(crate) buffers: Buffers,
 }
 
 impl Sealer {
-    pub(crate) fn new(key: Arc<MasterKey>) -> Self {
-        Self { key }
+    pub(crate) fn new(key: Arc<MasterKey>, buffers: Buffers) -> Self {
+        Self { key, buffers }
     }
 
     /// Trees are always compressed, since restic packs them anew otherwise. Data stays raw when compressing it saves nothing.
@@ -56,36 +59,38 @@ impl Sealer {
         &self,
         context: &mut CpuContext,
         blob_type: BlobType,
-        plain: &[u8],
+        plain: Plain,
     ) -> Result<SealedBytes> {
         let worth_trying = match blob_type {
             BlobType::Tree => true,
-            BlobType::Data => !plain.is_empty() && !looks_incompressible(plain),
+            BlobType::Data => !plain.is_empty() && !looks_incompressible(&plain),
         };
+        let mut compressed = Vec::new();
+        let mut uncompressed_length = None;
         if worth_trying {
-            let mut compressed = Vec::new();
-            let smaller = context
-                .compressor
-                .compress_if_smaller(plain, &mut compressed)
+            compressed = self.buffers.take(compress_bound(plain.len()));
+            let compressor = &mut context.compressor;
+            let smaller = compressor
+                .compress_if_smaller(&plain, &mut compressed)
                 .map_err(sealing)?;
             if blob_type == BlobType::Tree && !smaller {
-                context
-                    .compressor
-                    .compress(plain, &mut compressed)
-                    .map_err(sealing)?;
+                compressor.compress(&plain, &mut compressed).map_err(sealing)?;
             }
             if smaller || blob_type == BlobType::Tree {
-                let uncompressed_length = u32::try_from(plain.len()).ok();
-                let bytes = self.key.seal(&compressed).map_err(sealing)?;
-                return Ok(SealedBytes {
-                    bytes,
-                    uncompressed_length,
-                });
+                uncompressed_length = u32::try_from(plain.len()).ok();
             }
         }
+        let mut bytes = plain.into_buffer();
+        if uncompressed_length.is_some() {
+            bytes.clear();
+            self.key.seal_into(&compressed, &mut bytes).map_err(sealing)?;
+        } else {
+            self.key.seal_in_place(&mut bytes).map_err(sealing)?;
+        }
+        self.buffers.give(compressed);
         Ok(SealedBytes {
-            bytes: self.key.seal(plain).map_err(sealing)?,
-            uncompressed_length: None,
+            bytes,
+            uncompressed_length,
         })
     }
 }

@@ -4,7 +4,9 @@
 mod blob;
 mod chunker;
 mod pack_writer;
+mod plain;
 
 pub(crate) use blob::{Chunk, SealedBytes, SealedChunk, Sealer};
 pub(crate) use chunker::Chunker;
 pub(crate) use pack_writer::PackWriter;
+pub(crate) use plain::Plain;

@@ -30,7 +30,7 @@ use crate::{
     format::{BlobId, Snapshot, SnapshotId, Timestamp, ZonedTimestamp},
     limits,
     repository::{Repository, Spool, or_cancelled},
-    runtime::budget::Budget,
+    runtime::{budget::Budget, buffers::Buffers},
     scan::{CaptureContext, DatabaseRules, Excludes, FileReader, Target, WalkContext},
     seal::{Chunker, Sealer},
     sqlite::page_hash::PageHasher,
@@ -251,9 +251,11 @@ impl Snapshotter {
             .ok_or_else(|| Error::bug("sealing without a run"))?;
         let parts = &self.parts;
         let runtime = tokio::runtime::Handle::current();
+        let buffers = Buffers::new(&limits::SEALING_BUFFERS);
+        let sealer = Sealer::new(parts.repository.key.clone(), buffers);
         let reader = FileReader {
             catalog: parts.catalog.clone(),
-            sealer: Sealer::new(parts.repository.key.clone()),
+            sealer: sealer.clone(),
             chunker: self.chunker.clone(),
         };
         let walking = WalkContext {
@@ -279,6 +281,7 @@ impl Snapshotter {
         let (own, pack_runtime) = (ctx.address(), runtime.clone());
         let assembling = AssembleContext {
             repository: parts.repository.clone(),
+            sealer,
             catalog: parts.catalog.clone(),
             spool: parts.spool.clone(),
             room: parts.room.clone(),

@@ -30,12 +30,13 @@ use crate::{
         cpu::{CpuContext, Pending},
     },
     scan::{CapturePart, DirKey, Metadata, Names, ReadEnd, ReadFile, Step, Unread},
-    seal::{PackWriter, SealedBytes, SealedChunk, Sealer},
+    seal::{PackWriter, Plain, SealedBytes, SealedChunk, Sealer},
 };
 
 /// What assembling needs.
 pub(super) struct AssembleContext {
     pub(super) repository: Repository,
+    pub(super) sealer: Sealer,
     pub(super) catalog: crate::catalog::Catalog,
     pub(super) spool: Spool,
     pub(super) room: SpoolRoom,
@@ -64,7 +65,7 @@ pub(super) struct Assembled {
 
 /// Takes steps until the root is complete.
 pub(super) fn assemble(context: AssembleContext, steps: &mpsc::Receiver<Step>) -> Result<Assembled> {
-    let sealer = Sealer::new(context.repository.key.clone());
+    let sealer = context.sealer.clone();
     let target_bytes = context.packing.target_bytes;
     let mut assembler = Assembler {
         context,
@@ -401,11 +402,13 @@ impl Assembler {
         let Some(sealed) = chunk.sealed else { return Ok(()) };
         let is_here = self.data.holds(&chunk.id) || self.recent.iter().any(|ids| ids.contains(&chunk.id));
         if is_here {
+            self.sealer.buffers.give(sealed.bytes);
             return Ok(());
         }
         self.data.append(&self.context.spool, chunk.id, &sealed)?;
         self.result.stats.data_blobs += 1;
         self.count_new(chunk.plain_length, &sealed);
+        self.sealer.buffers.give(sealed.bytes);
         if self.data.is_full() {
             self.close_data()
         } else {
@@ -435,9 +438,11 @@ impl Assembler {
             &mut stats.dirs_changed
         } += folders;
         stats.tree_blobs += 1;
-        let sealed = self.sealer.seal(&mut self.cpu, BlobType::Tree, plain)?;
+        let copy = Plain::copy(&self.sealer.buffers, plain);
+        let sealed = self.sealer.seal(&mut self.cpu, BlobType::Tree, copy)?;
         self.trees.append(&self.context.spool, id, &sealed)?;
         self.count_new(plain.len() as u64, &sealed);
+        self.sealer.buffers.give(sealed.bytes);
         if self.trees.is_full() {
             self.close_trees()
         } else {

@@ -148,7 +148,13 @@ impl LocalStorage {
         Ok(bytes)
     }
 
-    fn get_range_now(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
+    fn get_range_now(
+        &self,
+        kind: FileType,
+        id: &FileId,
+        range: Range<u64>,
+        mut bytes: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         let (mut file, size, path) = self.open(kind, id)?;
         if range.end > size || range.start > range.end {
             let text = format!(
@@ -161,7 +167,8 @@ impl LocalStorage {
         }
         let length = usize::try_from(range.end - range.start)
             .map_err(|_| Error::new(Kind::InvalidInput, "a range larger than the address space"))?;
-        let mut bytes = Vec::with_capacity(length);
+        bytes.clear();
+        bytes.reserve(length);
         file.seek(SeekFrom::Start(range.start))
             .and_then(|_| file.take(length as u64).read_to_end(&mut bytes))
             .and_then(|read| {
@@ -333,9 +340,15 @@ impl Storage for LocalStorage {
         self.blocking(move |this| this.get_now(kind, &id, limit)).await
     }
 
-    async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
+    async fn get_range_into(
+        &self,
+        kind: FileType,
+        id: &FileId,
+        range: Range<u64>,
+        buffer: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         let id = *id;
-        self.blocking(move |this| this.get_range_now(kind, &id, range))
+        self.blocking(move |this| this.get_range_now(kind, &id, range, buffer))
             .await
     }
 

@@ -85,7 +85,19 @@ pub trait Storage: Send + Sync + 'static {
     /// The whole file, which may be at most `limit` bytes long: else `Kind::Damaged`.
     async fn get(&self, kind: FileType, id: &FileId, limit: u64) -> Result<Vec<u8>>;
 
-    async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>>;
+    /// The bytes of `range`, all of which must be in the file: else `Kind::Damaged`.
+    async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
+        self.get_range_into(kind, id, range, Vec::new()).await
+    }
+
+    /// The same, in a buffer that served before, whose content is replaced.
+    async fn get_range_into(
+        &self,
+        kind: FileType,
+        id: &FileId,
+        range: Range<u64>,
+        buffer: Vec<u8>,
+    ) -> Result<Vec<u8>>;
 
     async fn put(&self, kind: FileType, id: &FileId, body: Body) -> Result<()>;
 

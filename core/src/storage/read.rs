@@ -46,7 +46,7 @@ pub(super) async fn part(
     kind: FileType,
     id: &FileId,
     doing: &str,
-    range: Range<u64>,
+    (range, buffer): (Range<u64>, Vec<u8>),
 ) -> Result<Vec<u8>> {
     let described = answer
         .header(header::CONTENT_RANGE.as_str())
@@ -62,7 +62,7 @@ pub(super) async fn part(
     if first != range.start || last != range.end - 1 {
         return Err(failure::cut_short(doing, last + 1 - first, wanted));
     }
-    let bytes = answer.read(wanted).await?;
+    let bytes = answer.read_into(wanted, buffer).await?;
     if bytes.len() as u64 == wanted {
         Ok(bytes)
     } else {

@@ -304,7 +304,13 @@ impl Storage for RestStorage {
         }
     }
 
-    async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
+    async fn get_range_into(
+        &self,
+        kind: FileType,
+        id: &FileId,
+        range: Range<u64>,
+        buffer: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         let Some(header) = range_header(&range)? else {
             return empty_part(self, kind, id, &range).await;
         };
@@ -313,7 +319,7 @@ impl Storage for RestStorage {
         call.headers.insert(header::RANGE, header);
         let answer = self.call(call).await?;
         match answer.meaning() {
-            Meaning::Success => part(answer, kind, id, &doing, range).await,
+            Meaning::Success => part(answer, kind, id, &doing, (range, buffer)).await,
             Meaning::Missing => Err(not_found(kind, id)),
             meaning => {
                 let status = answer.head.status;

@@ -83,8 +83,20 @@ impl<S: Storage> Storage for Retrying<S> {
         self.again(|| self.inner.get(kind, id, limit)).await
     }
 
-    async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
-        self.again(|| self.inner.get_range(kind, id, range.clone())).await
+    async fn get_range_into(
+        &self,
+        kind: FileType,
+        id: &FileId,
+        range: Range<u64>,
+        buffer: Vec<u8>,
+    ) -> Result<Vec<u8>> {
+        // An attempt that failed has lost the buffer, which is no more than an allocation.
+        let mut buffer = Some(buffer);
+        self.again(|| {
+            let buffer = buffer.take().unwrap_or_default();
+            self.inner.get_range_into(kind, id, range.clone(), buffer)
+        })
+        .await
     }
 
     async fn put(&self, kind: FileType, id: &FileId, body: Body) -> Result<()> {

@@ -199,9 +199,16 @@ impl Storage for Gate {
         Ok(bytes)
     }
 
-    async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
+    async fn get_range_into(
+        &self,
+        kind: FileType,
+        id: &FileId,
+        range: Range<u64>,
+        buffer: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         self.pay(range.end.saturating_sub(range.start))?;
-        self.asked(self.inner.get_range(kind, id, range)).await
+        self.asked(self.inner.get_range_into(kind, id, range, buffer))
+            .await
     }
 
     async fn put(&self, kind: FileType, id: &FileId, body: Body) -> Result<()> {

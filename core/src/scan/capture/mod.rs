@@ -39,6 +39,7 @@ use crate::{
     catalog::{DatabaseState, databases},
     limits,
     repository::err_if_cancelled,
+    seal::Plain,
     sqlite::{
         Access, Oddity, Request, View,
         page_hash::PageHasher,
@@ -238,7 +239,7 @@ impl Walker {
             let count = per_chunk.min(pages - first + 1);
             let length = count as usize * page_bytes as usize;
             let permit = self.admit(length as u64)?;
-            let mut plain = vec![0; length];
+            let mut plain = Plain::zeroed(&self.context.reader.sealer.buffers, length);
             view.read(first, &mut plain).map_err(Failed::from)?;
             for (page, number) in plain.chunks_exact(page_bytes as usize).zip(first..) {
                 let (in_segment, at) = Segment::place(number);
@@ -353,7 +354,8 @@ impl Walker {
         record.put(&staged)?;
         if staged.anew {
             // A blob of its own: by its id the log is known for what it is.
-            let header = header_blob(base.page_bytes).to_vec();
+            let header = header_blob(base.page_bytes);
+            let header = Plain::copy(&self.context.reader.sealer.buffers, &header);
             let permit = self.admit(header.len() as u64)?;
             self.seal_piece(header, permit)?;
         }
@@ -362,7 +364,7 @@ impl Walker {
             err_if_cancelled(&self.context.cancel)?;
             let piece_bytes = self.context.piece_bytes_max;
             let permit = self.admit(piece_bytes as u64)?;
-            let mut plain = vec![0; piece_bytes];
+            let mut plain = Plain::zeroed(&self.context.reader.sealer.buffers, piece_bytes);
             let mut filled = 0;
             while filled < plain.len() {
                 match retry_interrupted(|| file.read(&mut plain[filled..])).map_err(Failed::Read)? {

@@ -136,7 +136,12 @@ impl Answer<'_> {
     }
 
     /// The whole body, of at most `limit` bytes: else `Kind::Damaged`. A web page is not one.
-    pub(super) async fn read(mut self, limit: u64) -> Result<Vec<u8>> {
+    pub(super) async fn read(self, limit: u64) -> Result<Vec<u8>> {
+        self.read_into(limit, Vec::new()).await
+    }
+
+    /// The same, in a buffer that served before.
+    pub(super) async fn read_into(mut self, limit: u64, mut body: Vec<u8>) -> Result<Vec<u8>> {
         let (doing, announced) = (self.doing, self.content_length());
         let too_long = |size: u64| {
             let text = format!("{doing}: {size} bytes or more, and at most {limit} are allowed");
@@ -146,7 +151,8 @@ impl Answer<'_> {
             return Err(too_long(size));
         }
         let capacity = announced.map_or(0, |size| usize::try_from(size).unwrap_or(0));
-        let mut body = Vec::with_capacity(capacity);
+        body.clear();
+        body.reserve(capacity);
         while let Some(piece) = self.piece().await.map_err(|error| match announced {
             // What the connection's end is called says less than how much is missing.
             Some(size) if error.kind() == Kind::Unreachable && !body.is_empty() => {

@@ -328,7 +328,13 @@ impl Storage for S3Storage {
         self.read(&call, kind, id).await?.read(limit).await
     }
 
-    async fn get_range(&self, kind: FileType, id: &FileId, range: Range<u64>) -> Result<Vec<u8>> {
+    async fn get_range_into(
+        &self,
+        kind: FileType,
+        id: &FileId,
+        range: Range<u64>,
+        buffer: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         let Some(header) = range_header(&range)? else {
             return empty_part(self, kind, id, &range).await;
         };
@@ -336,7 +342,7 @@ impl Storage for S3Storage {
         let mut call = Call::new(&doing, Operation::Get(kind, id));
         call.range = Some(header);
         let answer = self.read(&call, kind, id).await?;
-        part(answer, kind, id, &doing, range).await
+        part(answer, kind, id, &doing, (range, buffer)).await
     }
 
     async fn put(&self, kind: FileType, id: &FileId, body: Body) -> Result<()> {
