@@ -9,7 +9,7 @@ use std::{
 };
 
 use lifeboat::{
-    format::{BlobId, Config, MasterKey},
+    format::{BlobId, COMPRESSION_LEVEL, Compressor, Config, MasterKey, looks_incompressible},
     kernels::cutter,
     limits,
 };
@@ -26,6 +26,7 @@ struct Parts {
     read: Duration,
     cut: Duration,
     hash: Duration,
+    compress: Duration,
     seal: Duration,
     hash_packs: Duration,
     write: Duration,
@@ -34,7 +35,8 @@ struct Parts {
 pub(super) fn floor(folder: &Path, into: &Path) -> Done<Value> {
     let (cut, key) = (cutter(&Config::create()?), MasterKey::generate()?);
     let (mut parts, mut bytes_read) = (Parts::default(), 0);
-    let (mut buffer, mut sealed) = (vec![0; READ_BYTES], Vec::new());
+    let (mut buffer, mut compressed, mut sealed) = (vec![0; READ_BYTES], Vec::new(), Vec::new());
+    let mut compressor = Compressor::new(COMPRESSION_LEVEL);
     let (mut packs, mut out) = (Sha256::new(), File::create(into)?);
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -61,8 +63,17 @@ pub(super) fn floor(folder: &Path, into: &Path) -> Done<Value> {
                     let (chunk, after) = rest.split_at(end);
                     rest = after;
                     black_box(timed(&mut parts.hash, || BlobId::of(chunk)));
+                    // What does not look it, does not get smaller, and costs nobody the attempt.
+                    let stored = if looks_incompressible(chunk) {
+                        chunk
+                    } else {
+                        timed(&mut parts.compress, || {
+                            compressor.compress(chunk, &mut compressed)
+                        })?;
+                        &compressed
+                    };
                     sealed.clear();
-                    timed(&mut parts.seal, || key.seal_into(chunk, &mut sealed))?;
+                    timed(&mut parts.seal, || key.seal_into(stored, &mut sealed))?;
                     timed(&mut parts.hash_packs, || packs.update(&sealed));
                     timed(&mut parts.write, || out.write_all(&sealed))?;
                 }
@@ -78,6 +89,7 @@ pub(super) fn floor(folder: &Path, into: &Path) -> Done<Value> {
             "read": per_gib(parts.read),
             "cut": per_gib(parts.cut),
             "hash blobs": per_gib(parts.hash),
+            "compress": per_gib(parts.compress),
             "seal": per_gib(parts.seal),
             "hash packs": per_gib(parts.hash_packs),
             "write": per_gib(parts.write),
