@@ -47,6 +47,8 @@ pub const SEALING_BUFFERS: [(usize, usize); 2] = [
     ),
     (2, CHUNK_MAX_BYTES + 16 * KIB),
 ];
+/// The tree of a folder with some hundreds of entries. Few are longer.
+pub const TREE_BYTES_USUAL_MAX: usize = 256 * KIB;
 /// Files up to this size are read by a worker, several to a job; larger ones are cut by the thread that walks.
 pub const SMALL_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 /// A job of small files ends at this many files or bytes: enough to make the hand-over cheap, few enough to keep every core busy.
@@ -134,7 +136,7 @@ pub const UNREACHABLE_WAIT_MAX_S: u64 = 3600;
 pub const HAND_OFFS_MAX: usize = 64;
 
 /// Bytes that a restore has in memory at a time, as stored and as decompressed, unless one blob alone is longer.
-pub const RESTORE_BATCH_BYTES: u64 = 6 * MIB as u64;
+pub const RESTORE_BATCH_BYTES: u64 = 5 * MIB as u64;
 /// Plain bytes of one read at most, unless one blob alone is longer.
 pub const RESTORE_INFLATED_BYTES_MAX: u64 = 2 * MIB as u64;
 /// Blobs that a restore fetches at a time: empty and tiny files cost memory by their number.
@@ -145,7 +147,7 @@ pub const RESTORE_BUFFERS: [(usize, usize); 2] = [
         RESTORE_INFLATED_BYTES_MAX as usize / CHUNK_AVG_BYTES,
         2 * CHUNK_AVG_BYTES + 16 * KIB,
     ),
-    (RESTORE_READS_MAX + 1, CHUNK_MAX_BYTES + 16 * KIB),
+    (RESTORE_READS_MAX, CHUNK_MAX_BYTES + 16 * KIB),
 ];
 /// Reads of packs under way at a time, within `RESTORE_BATCH_BYTES`: while one is opened and one is written, the next is on its way.
 pub const RESTORE_READS_MAX: usize = 3;

@@ -6,7 +6,7 @@ mod scene;
 
 use std::{fs, path::Path, time::Duration};
 
-use lifeboat::{CheckJob, Kind, Place};
+use lifeboat::{CheckJob, Kind, Place, limits};
 use mounted::{again_with_mounts, grow, mount};
 use scene::{Scene, noise, wait};
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,45 @@ fn a_full_spool_is_told_and_goes_on_when_there_is_room() {
     let scene = Scene::new();
     mount(&scene.state(), "3m");
     fills_and_goes_on(&scene, &scene.state(), Place::State);
+}
+
+#[test]
+#[allow(clippy::unwrap_used, reason = "what fails here fails a test, loudly")]
+fn the_spool_leaves_the_app_its_reserve() {
+    const MIB: u64 = 1 << 20;
+    if again_with_mounts("the_spool_leaves_the_app_its_reserve") {
+        return;
+    }
+    let scene = Scene::new();
+    mount(&scene.state(), "240m");
+    let reserve = 240 * MIB / limits::DISK_RESERVE_SHARE;
+    let free = || {
+        let stat = rustix::fs::statvfs(&scene.state()).unwrap();
+        stat.f_bavail * stat.f_frsize
+    };
+    for n in 0..12 {
+        scene.write(&format!("{n}.bin"), noise(n + 1, 2 << 20));
+    }
+    let engine = scene.open();
+    // The app's own files have grown into what is kept free for them, and go on growing.
+    let of_app = scene.state().join("of-the-app");
+    let app = fs::File::create(&of_app).unwrap();
+    let bytes = free() - reserve + MIB;
+    rustix::fs::fallocate(&app, rustix::fs::FallocateFlags::empty(), 0, bytes).unwrap();
+    let error = wait(engine.backup(scene.job(), CancellationToken::new())).unwrap_err();
+    assert_eq!(error.kind(), Kind::OutOfSpace(Place::State), "{error}");
+    assert!(error.to_string().contains("reserve"), "{error}");
+    // One pack is written before it is known how long it is.
+    let pack = limits::PACK_TARGET_BYTES + limits::CHUNK_MAX_BYTES as u64;
+    assert!(free() > reserve - MIB - pack, "{} bytes are free", free());
+
+    drop(app);
+    fs::remove_file(&of_app).unwrap();
+    let report = wait(engine.backup(scene.job(), CancellationToken::new())).unwrap();
+    assert!(report.snapshot.is_some());
+    let check = wait(engine.check(CheckJob { read_data: true }, CancellationToken::new())).unwrap();
+    assert!(check.is_clean(), "{:?}", check.findings);
+    engine.stop(STOP).unwrap();
 }
 
 #[allow(clippy::unwrap_used, reason = "what fails here fails a test, loudly")]

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Room for the largest chunk, and for as much again as makes it cheap to move to the front what is left of one reading.
-const BUFFER_BYTES: usize = limits::CHUNK_MAX_BYTES + (1 << 20);
+const BUFFER_BYTES: usize = limits::CHUNK_MAX_BYTES + limits::CHUNK_AVG_BYTES;
 
 /// Why a file could not be streamed.
 pub(super) enum Failed {

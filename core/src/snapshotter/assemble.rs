@@ -440,6 +440,10 @@ impl Assembler {
         stats.tree_blobs += 1;
         let copy = Plain::copy(&self.sealer.buffers, plain);
         let sealed = self.sealer.seal(&mut self.cpu, BlobType::Tree, copy)?;
+        if plain.len() > limits::TREE_BYTES_USUAL_MAX {
+            // The tables for an input of this length would be kept for the rest of the run.
+            self.cpu = CpuContext::new();
+        }
         self.trees.append(&self.context.spool, id, &sealed)?;
         self.count_new(plain.len() as u64, &sealed);
         self.sealer.buffers.give(sealed.bytes);

@@ -8,6 +8,7 @@ mod options;
 mod read;
 mod rest;
 mod retry;
+#[cfg(feature = "s3")]
 mod s3;
 
 use std::{
@@ -28,6 +29,7 @@ pub use local::LocalStorage;
 pub use options::{BucketStyle, S3Options, ServerEncryption, StorageOptions};
 pub use rest::RestStorage;
 pub use retry::Retrying;
+#[cfg(feature = "s3")]
 pub use s3::S3Storage;
 
 use crate::{
@@ -175,7 +177,13 @@ pub fn open_with(
     Ok(match address {
         Address::Local(path) => Arc::new(LocalStorage::new(path.clone())),
         Address::Rest(address) => Arc::new(Retrying::new(RestStorage::new(address, options, clock)?)),
+        #[cfg(feature = "s3")]
         Address::S3(address) => Arc::new(Retrying::new(S3Storage::new(address, options, clock)?)),
+        #[cfg(not(feature = "s3"))]
+        Address::S3(address) => {
+            let text = format!("{address}: this build has no S3. Build it with the feature 's3'");
+            return Err(Error::new(crate::error::Kind::InvalidInput, text));
+        }
     })
 }
 
