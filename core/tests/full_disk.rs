@@ -67,7 +67,7 @@ fn the_spool_leaves_the_app_its_reserve() {
     mount(&scene.state(), "240m");
     let reserve = 240 * MIB / limits::DISK_RESERVE_SHARE;
     let free = || {
-        let stat = rustix::fs::statvfs(&scene.state()).unwrap();
+        let stat = rustix::fs::statvfs(scene.state()).unwrap();
         stat.f_bavail * stat.f_frsize
     };
     for n in 0..12 {
