@@ -17,6 +17,7 @@
 //! | `LIFEBOAT_REST_SERVER` | restic's rest-server |
 //! | `LIFEBOAT_VERSITYGW` | an S3 server over a folder |
 //! | `LIFEBOAT_MOTO_SERVER` | an S3 server in memory |
+//! | `LIFEBOAT_MINIO` | an S3 server with keys for sessions |
 //! | `LIFEBOAT_TOXIPROXY` | a proxy that makes a network bad |
 //! | `LIFEBOAT_SEED` | another seed for the random tests |
 //! | `LIFEBOAT_KILLS` | how many kills the kill tests do |

@@ -1,6 +1,7 @@
 //! Real servers that nobody here wrote, each started for one test on a port of its own and killed when dropped.
 
 pub mod any;
+pub mod minio;
 pub mod proxy;
 pub mod rest;
 pub mod s3;
