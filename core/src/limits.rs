@@ -138,13 +138,13 @@ pub const HAND_OFFS_MAX: usize = 64;
 /// Bytes that a restore has in memory at a time, as stored and as decompressed, unless one blob alone is longer.
 pub const RESTORE_BATCH_BYTES: u64 = 5 * MIB as u64;
 /// Plain bytes of one read at most, unless one blob alone is longer.
-pub const RESTORE_INFLATED_BYTES_MAX: u64 = 2 * MIB as u64;
+pub const RESTORE_PLAIN_BYTES_MAX: u64 = 2 * MIB as u64;
 /// Blobs that a restore fetches at a time: empty and tiny files cost memory by their number.
 pub const RESTORE_BATCH_BLOBS: usize = 4096;
 /// Buffers for reads, and for what is decompressed: count and bytes.
 pub const RESTORE_BUFFERS: [(usize, usize); 2] = [
     (
-        RESTORE_INFLATED_BYTES_MAX as usize / CHUNK_AVG_BYTES,
+        RESTORE_PLAIN_BYTES_MAX as usize / CHUNK_AVG_BYTES,
         2 * CHUNK_AVG_BYTES + 16 * KIB,
     ),
     (RESTORE_READS_MAX, CHUNK_MAX_BYTES + 16 * KIB),
@@ -261,7 +261,7 @@ pub const CPU_QUEUE_JOBS: usize = 16;
 /// Requests that wait for the catalog.
 pub const CATALOG_QUEUE_REQUESTS: usize = 64;
 /// SQLite's page cache for the catalog.
-pub const CATALOG_CACHE_KIB: usize = 2048;
+pub const CATALOG_CACHE_KIB: i64 = 2048;
 /// Facts that a slow observer may be behind before it loses the oldest.
 pub const EVENT_BACKLOG: usize = 256;
 /// Names listed one by one in a report; more are counted only.

@@ -91,7 +91,6 @@ fn flags() -> OpenFlags {
 }
 
 fn set_pragmas(connection: &Connection) -> Result<()> {
-    let cache = -i64::try_from(limits::CATALOG_CACHE_KIB).unwrap_or(2048);
     connection
         .pragma_update(None, "journal_mode", "wal")
         .map_err(sql_error)?;
@@ -100,7 +99,7 @@ fn set_pragmas(connection: &Connection) -> Result<()> {
         .pragma_update(None, "synchronous", "normal")
         .map_err(sql_error)?;
     connection
-        .pragma_update(None, "cache_size", cache)
+        .pragma_update(None, "cache_size", -limits::CATALOG_CACHE_KIB)
         .map_err(sql_error)?;
     connection
         .pragma_update(None, "mmap_size", 0)

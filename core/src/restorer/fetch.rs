@@ -33,6 +33,7 @@ pub(super) enum Fetched {
 pub(super) struct OpenedRead {
     bytes: Vec<u8>,
     blobs: Vec<(BlobId, Plain)>,
+    /// What it takes of the budget.
     cost: u64,
 }
 
@@ -114,14 +115,8 @@ impl<'a> Fetcher<'a> {
         let fetch = async move {
             let cost = read.cost_bytes();
             match fetch(&repository, &buffers, read).await {
-                // It goes on taking its room until it is let go of.
-                Ok(Fetched::Blobs {
-                    mut blobs,
-                    read_bytes,
-                }) => {
-                    blobs.cost = cost;
-                    (0, Ok(Fetched::Blobs { blobs, read_bytes }))
-                }
+                // What was read goes on taking its room until it is let go of.
+                Ok(blobs @ Fetched::Blobs { .. }) => (0, Ok(blobs)),
                 other => (cost, other),
             }
         };
@@ -278,7 +273,7 @@ async fn open(
                 }
             }
         }
-        let cost = 0;
+        let cost = read.cost_bytes();
         Ok(Ok(OpenedRead { bytes, blobs, cost }))
     };
     repository.cpu.run(open).await

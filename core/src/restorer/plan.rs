@@ -140,7 +140,7 @@ pub(super) fn split_read(read: PlannedRead) -> Vec<PlannedRead> {
     for entry in read.entries {
         let plain = u64::from(entry.plaintext_length());
         match parts.last_mut() {
-            Some(part) if plain_bytes + plain <= limits::RESTORE_INFLATED_BYTES_MAX => {
+            Some(part) if plain_bytes + plain <= limits::RESTORE_PLAIN_BYTES_MAX => {
                 part.range.end = part.range.end.max(entry.end());
                 part.entries.push(entry);
                 plain_bytes += plain;
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_read_of_much_in_little_is_cut_to_what_memory_allows() {
-        let half = u32::try_from(limits::RESTORE_INFLATED_BYTES_MAX / 2).unwrap();
+        let half = u32::try_from(limits::RESTORE_PLAIN_BYTES_MAX / 2).unwrap();
         let entries: Vec<_> = [half, half, 1, u32::MAX, 1, 1]
             .iter()
             .enumerate()

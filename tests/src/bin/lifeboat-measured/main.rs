@@ -9,7 +9,8 @@
 //!
 //! KEY is a file with the master key in hexadecimal digits, which `init` writes. `fill` puts packs that hold nothing and indexes that name
 //! so many blobs into a vault, so that an engine can be looked at that knows them. `floor` does what no backup in this format can do without
-//! to the files of a folder, one thing after the other in one thread, and nothing else: read, cut, hash, seal, hash again, write.
+//! to the files of a folder, one thing after the other in one thread, and nothing else: read, cut, hash, compress what gets
+//! smaller, seal, hash again, write.
 
 mod floor;
 
