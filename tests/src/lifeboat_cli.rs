@@ -104,7 +104,13 @@ impl Lifeboat {
 
     /// Backs one path up as the host of all tests, and takes nothing less than success.
     pub fn backup(&self, source: &Path) -> Finished {
-        self.run(backup_args(source)).ok()
+        self.backup_with(source, &[])
+    }
+
+    pub fn backup_with(&self, source: &Path, options: &[&str]) -> Finished {
+        let arguments = backup_args(source);
+        let (first, last) = arguments.split_at(3);
+        self.run([first, options, last].concat()).ok()
     }
 
     pub fn restore(&self, snapshot: &str, target: &Path) -> Finished {

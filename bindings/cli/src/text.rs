@@ -74,7 +74,7 @@ pub(crate) fn local_time(time: Timestamp) -> String {
         |_| time.to_string(),
         |instant| {
             instant
-                .to_zoned_datetime(TimeZone::system())
+                .to_zoned(TimeZone::system())
                 .strftime("%Y-%m-%d %H:%M:%S")
                 .to_string()
         },

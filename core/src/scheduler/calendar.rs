@@ -105,7 +105,7 @@ impl Local {
     /// The instant at which the clocks show `clock`: the first, or the second if the first is not after `after_ms`. Where summer time skips it,
     /// the instant of the skip.
     fn instant(&self, clock: DateTime, after_ms: i64) -> i64 {
-        let zoned = self.0.to_ambiguous_zoned_datetime(clock);
+        let zoned = self.0.to_ambiguous_zoned(clock);
         let is_gap = matches!(zoned.offset(), AmbiguousOffset::Gap { .. });
         let first = zoned.clone().earlier().map(|zoned| zoned.timestamp());
         let later = zoned.later().map(|zoned| zoned.timestamp().as_millisecond());

@@ -128,7 +128,7 @@ pub fn live(life: Life, seed: u64, days: u32) -> Trace {
 }
 
 fn midnight(date: Date, zone: &TimeZone) -> Timestamp {
-    let zoned = date.to_zoned_datetime(zone.clone());
+    let zoned = date.to_zoned(zone.clone());
     zoned.map_or(Timestamp::UNIX_EPOCH, |zoned| zoned.timestamp())
 }
 

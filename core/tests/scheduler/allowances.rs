@@ -32,7 +32,7 @@ fn date(now: i64, zone: &str) -> jiff::civil::Date {
     let zone = jiff::tz::TimeZone::get(zone).unwrap();
     jiff::Timestamp::from_millisecond(now)
         .unwrap()
-        .to_zoned_datetime(zone)
+        .to_zoned(zone)
         .date()
 }
 

@@ -56,7 +56,7 @@ fn moment(text: &str) -> Result<i64, String> {
     }
     let clock: DateTime = text.parse().map_err(|error| format!("not a time: {error}"))?;
     let zoned = clock
-        .to_zoned_datetime(TimeZone::system())
+        .to_zoned(TimeZone::system())
         .map_err(|error| format!("not a time here: {error}"))?;
     Ok(zoned.timestamp().as_millisecond())
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use jiff_for_s3::Timestamp;
+use jiff::Timestamp;
 use rusty_s3::{Bucket, S3Action, UrlStyle};
 use url::Url;
 

@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use lifeboat_ffi::{
+use crate::{
     AcceptedSchema, Allowances, AndroidNetworkType, ApplyResult, BackupFreshness, BackupOutcome,
     BackupRequest, BackupSource, DueTask, EngineConfig, EngineError, EngineEvent, EngineHandle, HostError,
     KeyStore, NetworkClass, NetworkState, Observer, PendingStage, PhoneConditions, PruneRequest, QuietHours,
@@ -60,6 +60,7 @@ impl Scene {
             keys,
             None,
             None,
+            None,
         );
         assert_eq!(wait(created).unwrap().len(), 64);
         scene
@@ -81,6 +82,7 @@ impl Scene {
         wait(EngineHandle::open_with_key_store(
             self.config(),
             self.keys.clone(),
+            None,
             None,
         ))
     }
@@ -179,9 +181,9 @@ fn there_and_back_and_a_second_engine_is_refused() {
     engine.stop_blocking(GRACE_MS).unwrap();
     let refused = wait(engine.snapshots());
     assert!(matches!(refused, Err(EngineError::NotRunning { .. })));
-    let open = EngineHandle::open_with_password(scene.config(), "wrong".into(), None, None);
+    let open = EngineHandle::open_with_password(scene.config(), "wrong".into(), None, None, None);
     assert!(matches!(wait(open), Err(EngineError::WrongPassword { .. })));
-    let open = EngineHandle::open_with_password(scene.config(), PASSWORD.into(), None, None);
+    let open = EngineHandle::open_with_password(scene.config(), PASSWORD.into(), None, None, None);
     wait(open).unwrap().stop_blocking(GRACE_MS).unwrap();
 }
 
