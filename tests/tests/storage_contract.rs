@@ -2,15 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use lifeboat::{
     Kind, Place,
     clock::SystemClock,
     format::{FileId, FileType},
     storage::{
-        Address, Body, BucketStyle, CredentialSource, Credentials, S3Options, ServerEncryption, Storage,
-        StorageOptions, open_with,
+        Address, Body, BucketStyle, CredentialSource, Credentials, S3Options, ServerEncryption, ServerTrust,
+        Storage, StorageOptions, open_with,
     },
 };
 use lifeboat_tests::{
@@ -153,6 +157,61 @@ async fn an_unknown_authority_is_another_server() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), Kind::WrongServer, "{error}");
+}
+
+#[derive(Debug)]
+struct Judge {
+    asked: Mutex<Vec<(Vec<u8>, String)>>,
+    verdict: Result<(), String>,
+}
+
+impl ServerTrust for Judge {
+    fn check(&self, chain: &[&[u8]], host: &str) -> Result<(), String> {
+        let asked = (chain[0].to_vec(), host.to_owned());
+        self.asked.lock().unwrap().push(asked);
+        self.verdict.clone()
+    }
+}
+
+/// Android has it so: the app judges the certificates. That they are for the vault's name, it is not asked.
+#[tokio::test]
+async fn an_app_says_whom_it_trusts() {
+    let server = RestServer::start(rest::Options {
+        tls: true,
+        ..rest::Options::default()
+    });
+    let list = async |address: &str, verdict| {
+        let judge = Arc::new(Judge {
+            asked: Mutex::default(),
+            verdict,
+        });
+        let options = StorageOptions {
+            trust: Some(judge.clone()),
+            ..StorageOptions::default()
+        };
+        let storage = open(address, &options);
+        let listed = match storage.create().await {
+            Ok(()) => storage.list(FileType::Key).await,
+            Err(error) => Err(error),
+        };
+        let asked = judge.asked.lock().unwrap().clone();
+        (listed, asked)
+    };
+    let (listed, asked) = list(&server.address(), Ok(())).await;
+    assert!(listed.unwrap().is_empty());
+    let certificate = (server.certificate().unwrap().to_vec(), "127.0.0.1".to_owned());
+    assert_eq!(asked, [certificate], "once, for one connection");
+
+    let (listed, asked) = list(&server.address(), Err("it is pinned to another".into())).await;
+    let error = listed.unwrap_err();
+    assert_eq!((error.kind(), asked.len()), (Kind::WrongServer, 1), "{error}");
+    assert!(error.to_string().contains("pinned to another"), "{error}");
+
+    let address = server.address().replace("127.0.0.1", "other.localhost");
+    let (listed, asked) = list(&address, Ok(())).await;
+    let error = listed.unwrap_err();
+    assert_eq!((error.kind(), asked.len()), (Kind::WrongServer, 0), "{error}");
+    assert!(error.to_string().contains("for another name"), "{error}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::EngineError,
-    host::{self, CredentialProvider, KeyStore},
+    host::{self, CredentialProvider, KeyStore, ServerTrust},
     threads::on_thread,
     vault::{self, NetworkOptions},
 };
@@ -15,7 +15,7 @@ use crate::{
 /// Makes a repository in a vault that holds none, and gives its key to the key store, if there is one. Answers the repository's id.
 ///
 /// `password` opens it on any other device, and with restic: without it, a lost phone is a lost vault. `label` says in the key file whose it is.
-#[uniffi::export(default(network = None, credentials = None))]
+#[uniffi::export(default(network = None, credentials = None, trust = None))]
 pub async fn create_repository(
     vault: String,
     password: String,
@@ -23,9 +23,10 @@ pub async fn create_repository(
     key_store: Option<Arc<dyn KeyStore>>,
     network: Option<NetworkOptions>,
     credentials: Option<Arc<dyn CredentialProvider>>,
+    trust: Option<Arc<dyn ServerTrust>>,
 ) -> Result<String, EngineError> {
     let password = Zeroizing::new(password);
-    let (address, options) = vault::reach(&vault, network, credentials)?;
+    let (address, options) = vault::reach(&vault, network, credentials, trust)?;
     on_thread("opening", move || {
         let storage = storage::open_with(&address, &options, Arc::new(SystemClock::default()))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -17,7 +17,7 @@ use crate::{
     calls::{Answer, Calls, lock},
     entries::EntryReader,
     error::EngineError,
-    host::{self, CredentialProvider, DatabaseHolder, KeyStore, Observer},
+    host::{self, CredentialProvider, DatabaseHolder, KeyStore, Observer, ServerTrust},
     jobs::{BackupRequest, ForgetRequest, PruneRequest, RestoreRequest, VerifyRequest},
     limits,
     observer::{Observers, Subscription},
@@ -79,13 +79,14 @@ enum Life {
 #[uniffi::export]
 impl EngineHandle {
     /// Opens a vault with the key that the key store holds, as in every start but the first. Where it holds none, the error is `KeyMissing`.
-    #[uniffi::constructor(default(credentials = None))]
+    #[uniffi::constructor(default(credentials = None, trust = None))]
     pub async fn open_with_key_store(
         config: EngineConfig,
         key_store: Arc<dyn KeyStore>,
         credentials: Option<Arc<dyn CredentialProvider>>,
+        trust: Option<Arc<dyn ServerTrust>>,
     ) -> Result<Arc<Self>> {
-        let vault = vault::reach(&config.vault, config.network, credentials)?;
+        let vault = vault::reach(&config.vault, config.network, credentials, trust)?;
         on_thread("opening", move || {
             let key = host::load_key(&*key_store)?;
             Self::open(vault, config.state_dir, Unlock::MasterKey(key))
@@ -94,15 +95,16 @@ impl EngineHandle {
     }
 
     /// Opens a vault with a password, as on a new phone, and gives its key to the key store, if there is one.
-    #[uniffi::constructor(default(credentials = None))]
+    #[uniffi::constructor(default(credentials = None, trust = None))]
     pub async fn open_with_password(
         config: EngineConfig,
         password: String,
         key_store: Option<Arc<dyn KeyStore>>,
         credentials: Option<Arc<dyn CredentialProvider>>,
+        trust: Option<Arc<dyn ServerTrust>>,
     ) -> Result<Arc<Self>> {
         let password = Zeroizing::new(password);
-        let vault = vault::reach(&config.vault, config.network, credentials)?;
+        let vault = vault::reach(&config.vault, config.network, credentials, trust)?;
         on_thread("opening", move || {
             let handle = Self::open(vault, config.state_dir, Unlock::Password(password))?;
             if let Some(store) = key_store {

@@ -53,6 +53,20 @@ pub trait CredentialProvider: Send + Sync {
     fn version(&self) -> Result<u64, HostError>;
 }
 
+/// Decides whether the vault's server is to be trusted, where the vault's authorities are not given in [`crate::NetworkOptions`].
+///
+/// Needed on Android, whose authorities only Java classes know: the Kotlin package has one that asks them, and gives it by itself. Elsewhere the
+/// operating system is asked where the app gives none.
+#[uniffi::export(with_foreign)]
+pub trait ServerTrust: Send + Sync {
+    /// `chain` holds certificates as DER, the server's own first, as the server sent them: unordered and superfluous ones may be among them. Whatever is
+    /// thrown means no, and the job ends with `WrongServer`, which says why. That the certificate is for `host`, and that the server has its
+    /// key, the engine sees by itself.
+    ///
+    /// A connection waits for the answer, at most five seconds.
+    fn check(&self, chain: Vec<Vec<u8>>, host: String) -> Result<(), HostError>;
+}
+
 /// Is told what the engine does. A slow one is told less, and how much it missed; one that throws is told the next thing all the same.
 ///
 /// Calls come from one thread, one after the other. It may call the engine from there, and block: that stops nobody else.

@@ -15,7 +15,7 @@
 //! | `calls` | with the engine | `stop` |
 //! | `observer` | with its subscription | `stop`, as far as the host lets it end |
 //! | `opening`, `stopping`, `applying` | for one call | that call |
-//! | `credentials` | while the app is asked for them | nobody: it ends when the app has answered |
+//! | `credentials`, `trusting` | while the app is asked for them, or about a server | nobody: it ends when the app has answered |
 //! | `holding` | while a database is held still | nobody: it ends when the app has released it |
 //! | those of the engine | with the engine | `stop` |
 
@@ -34,7 +34,10 @@ mod pending;
 mod policy;
 mod reports;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod threads;
+mod trust;
 mod vault;
 mod windows;
 
@@ -47,7 +50,7 @@ pub use due::{
 pub use engine::{EngineConfig, EngineHandle};
 pub use entries::{EntryKind, EntryReader, SnapshotEntry};
 pub use error::{EngineError, FullPlace};
-pub use host::{CredentialProvider, DatabaseHolder, HostError, KeyStore, Observer};
+pub use host::{CredentialProvider, DatabaseHolder, HostError, KeyStore, Observer, ServerTrust};
 pub use jobs::{
     AppDatabase, BackupRequest, BackupSource, DatabaseAccess, ForgetRequest, PruneRequest, RestoreRequest,
     VerifyRequest,

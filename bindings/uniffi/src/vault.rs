@@ -7,21 +7,22 @@ use std::{
 
 use async_trait::async_trait;
 use lifeboat::storage::{
-    Address, BucketStyle, CredentialSource, Credentials, CredentialsError, CredentialsWanted as Wanted,
+    self, Address, BucketStyle, CredentialSource, Credentials, CredentialsError, CredentialsWanted as Wanted,
     S3Options, ServerEncryption, StorageOptions,
 };
 use zeroize::Zeroizing;
 
 use crate::{
     error::EngineError,
-    host::{CredentialProvider, HostError},
+    host::{CredentialProvider, HostError, ServerTrust},
     threads,
+    trust::Judged,
 };
 
 /// How a vault on the network is reached, beside its address. What is not said is chosen as suits most.
 #[derive(Debug, Clone, PartialEq, Eq, Default, uniffi::Record)]
 pub struct NetworkOptions {
-    /// The only authorities that may vouch for the vault, as PEM. Without them, those that the platform trusts.
+    /// The only authorities that may vouch for the vault, as PEM. Without them [`ServerTrust`] is asked, or else the operating system.
     #[uniffi(default = None)]
     pub ca_certificates: Option<Vec<u8>>,
     /// A request ends when no byte has moved for so long; 30 seconds if it is not said.
@@ -86,6 +87,7 @@ pub(crate) fn reach(
     vault: &str,
     network: Option<NetworkOptions>,
     credentials: Option<Arc<dyn CredentialProvider>>,
+    trust: Option<Arc<dyn ServerTrust>>,
 ) -> Result<(Address, StorageOptions), EngineError> {
     let address = vault
         .parse()
@@ -94,6 +96,7 @@ pub(crate) fn reach(
     let mut options = StorageOptions {
         credentials: credentials.map(|host| Arc::new(Asked(host)) as Arc<dyn CredentialSource>),
         ca_certificates: network.ca_certificates,
+        trust: trust.map(|host| Arc::new(Judged::new(host)) as Arc<dyn storage::ServerTrust>),
         s3: S3Options {
             region: network.s3_region,
             style: match network.s3_bucket_style {
@@ -206,7 +209,7 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_the_callers_mistake() {
         assert!(matches!(
-            reach("sftp:somewhere", None, None),
+            reach("sftp:somewhere", None, None, None),
             Err(EngineError::InvalidInput { .. })
         ));
     }

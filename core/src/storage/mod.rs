@@ -26,7 +26,7 @@ pub use credentials::{
     BlockingCredentials, CredentialSource, Credentials, CredentialsError, CredentialsWanted,
 };
 pub use local::LocalStorage;
-pub use options::{BucketStyle, S3Options, ServerEncryption, StorageOptions};
+pub use options::{BucketStyle, S3Options, ServerEncryption, ServerTrust, StorageOptions};
 pub use rest::RestStorage;
 pub use retry::Retrying;
 #[cfg(feature = "s3")]

@@ -10,8 +10,11 @@ use crate::limits;
 pub struct StorageOptions {
     /// Whom the vault knows. Those in the address come first.
     pub credentials: Option<Arc<dyn CredentialSource>>,
-    /// The only authorities that may vouch for the vault, as PEM. Without them, those that the platform trusts.
+    /// The only authorities that may vouch for the vault, as PEM.
     pub ca_certificates: Option<Vec<u8>>,
+    /// Who is asked about the vault's certificates where no authorities are given. Without anybody, the operating system; but Android answers only an
+    /// app's Java classes, so that there it is needed.
+    pub trust: Option<Arc<dyn ServerTrust>>,
     /// A request ends when no byte has moved for so long.
     pub stall_timeout: Duration,
     pub s3: S3Options,
@@ -22,6 +25,7 @@ impl Default for StorageOptions {
         Self {
             credentials: None,
             ca_certificates: None,
+            trust: None,
             stall_timeout: Duration::from_millis(limits::STALL_TIMEOUT_MS),
             s3: S3Options::default(),
         }
@@ -33,10 +37,24 @@ impl fmt::Debug for StorageOptions {
         f.debug_struct("StorageOptions")
             .field("credentials", &self.credentials.is_some())
             .field("ca_certificates", &self.ca_certificates.is_some())
+            .field("trust", &self.trust.is_some())
             .field("stall_timeout", &self.stall_timeout)
             .field("s3", &self.s3)
             .finish()
     }
+}
+
+/// Decides whether a server's certificates are good, as the other connections of an app have it decided.
+pub trait ServerTrust: fmt::Debug + Send + Sync {
+    /// `chain` holds certificates as DER, the server's own first, as the server sent them: unordered and superfluous ones may be among them. That
+    /// the first one is for `host` is seen elsewhere. An error says why the server is not trusted.
+    ///
+    /// Called while a connection is made, and holds up whatever else its thread has to do: an implementation that asks others sets a limit.
+    ///
+    /// # Errors
+    ///
+    /// The reason, for a log.
+    fn check(&self, chain: &[&[u8]], host: &str) -> Result<(), String>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -114,6 +114,11 @@ impl RestServer {
         Some(&self.authority.as_ref()?.certificate)
     }
 
+    /// Its own certificate as DER, where it has one.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        Some(&self.authority.as_ref()?.server_der)
+    }
+
     /// What restic and we need beside the address.
     pub fn access(&self) -> Access {
         let mut access = Access::default();

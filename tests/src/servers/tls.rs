@@ -13,6 +13,8 @@ pub struct Authority {
     pub certificate: PathBuf,
     pub server_certificate: PathBuf,
     pub server_key: PathBuf,
+    /// The server's certificate as it is sent.
+    pub server_der: Vec<u8>,
 }
 
 impl Authority {
@@ -36,6 +38,7 @@ impl Authority {
             certificate: write("authority.pem", certificate.pem()),
             server_certificate: write("server.pem", server.pem()),
             server_key: write("server.key", server_key.serialize_pem()),
+            server_der: server.der().to_vec(),
         }
     }
 }

@@ -28,30 +28,35 @@ public final class Engine: Sendable {
     ///   - password: Opens the vault on any other device, and with restic: without it, a lost phone is a lost vault.
     ///   - label: Says in the key file whose it is.
     ///   - credentials: Knows whom the vault takes the app for, where its address does not say it.
+    ///   - trust: Says whether the vault's server is the right one; without it, the operating system does.
     @discardableResult
     public static func create(
         vault: String, password: String, label: String, keyStore: (any KeyStore)? = nil,
-        network: NetworkOptions? = nil, credentials: (any CredentialProvider)? = nil
+        network: NetworkOptions? = nil, credentials: (any CredentialProvider)? = nil, trust: (any ServerTrust)? = nil
     ) async throws -> String {
         try await createRepository(
-            vault: vault, password: password, label: label, keyStore: keyStore, network: network, credentials: credentials)
+            vault: vault, password: password, label: label, keyStore: keyStore, network: network, credentials: credentials,
+            trust: trust)
     }
 
     /// Opens a vault with the key that the key store holds. Where it holds none: ``EngineError/KeyMissing(detail:)``.
     public static func open(
-        _ config: EngineConfig, keyStore: any KeyStore, credentials: (any CredentialProvider)? = nil
+        _ config: EngineConfig, keyStore: any KeyStore, credentials: (any CredentialProvider)? = nil,
+        trust: (any ServerTrust)? = nil
     ) async throws -> Engine {
-        Engine(try await EngineHandle.openWithKeyStore(config: config, keyStore: keyStore, credentials: credentials))
+        Engine(
+            try await EngineHandle.openWithKeyStore(
+                config: config, keyStore: keyStore, credentials: credentials, trust: trust))
     }
 
     /// Opens a vault with a password, as on a new phone, and gives its key to the key store for the next time.
     public static func open(
         _ config: EngineConfig, password: String, keyStore: (any KeyStore)? = nil,
-        credentials: (any CredentialProvider)? = nil
+        credentials: (any CredentialProvider)? = nil, trust: (any ServerTrust)? = nil
     ) async throws -> Engine {
         Engine(
             try await EngineHandle.openWithPassword(
-                config: config, password: password, keyStore: keyStore, credentials: credentials))
+                config: config, password: password, keyStore: keyStore, credentials: credentials, trust: trust))
     }
 
     /// Backs up. Stopped in whatever way, the same request goes on from there.

@@ -2,9 +2,9 @@
 
 use std::{error::Error as StdError, io, time::Duration};
 
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, OtherError};
 
-use super::decide::Meaning;
+use super::{decide::Meaning, trust::Refused};
 use crate::error::{Error, Kind, Place};
 
 /// What helps against a login page, a redirect or a certificate that nobody knows.
@@ -109,6 +109,9 @@ fn tls_failed(doing: &str, error: &rustls::Error) -> Error {
         Tls::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "its certificate is for another name",
+        Tls::InvalidCertificate(CertificateError::Other(OtherError(other))) if other.is::<Refused>() => {
+            &format!("the app does not trust its certificate: {other}")
+        }
         Tls::InvalidCertificate(_) => "its certificate is not valid",
         Tls::AlertReceived(AlertDescription::CertificateRequired) => {
             "it wants a certificate of this device, which is not supported"

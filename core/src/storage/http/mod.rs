@@ -4,17 +4,13 @@
 pub(super) mod decide;
 pub(super) mod failure;
 mod resolve;
+mod trust;
 mod upload;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, header};
 use reqwest::{Client, Response, redirect::Policy};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
-};
-use rustls_platform_verifier::Verifier;
 use url::Url;
 
 use self::{
@@ -60,7 +56,7 @@ pub(super) struct Answer<'a> {
 impl Http {
     pub(super) fn new(url: &Url, options: &StorageOptions) -> Result<Self> {
         let milliseconds = Duration::from_millis;
-        let tls = tls(url, options.ca_certificates.as_deref())?;
+        let tls = trust::tls(url, options)?;
         let builder = Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("lifeboat/", env!("CARGO_PKG_VERSION")))
@@ -241,45 +237,4 @@ fn head(response: &Response) -> Head {
             .iter()
             .any(|name| response.headers().contains_key(*name)),
     }
-}
-
-/// Trusts the given authorities alone, or those of the platform.
-fn tls(url: &Url, authorities: Option<&[u8]>) -> Result<ClientConfig> {
-    let failed = |error| Error::with_source(Kind::Io, "preparing for TLS", error);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?;
-    let builder = if let Some(pem) = authorities {
-        builder.with_root_certificates(roots(pem)?)
-    } else if url.scheme() == "https" {
-        let verifier = Verifier::new(provider).map_err(failed)?;
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-    } else {
-        // Never used: redirects are not followed.
-        builder.with_root_certificates(RootCertStore::empty())
-    };
-    let mut config = builder.with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-fn roots(pem: &[u8]) -> Result<RootCertStore> {
-    let broken = |why: String| {
-        let text = format!("the certificates of the vault's authorities cannot be used: {why}");
-        Error::new(Kind::InvalidInput, text)
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| broken(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| broken(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(broken("no certificate in PEM is among them".into()));
-    }
-    Ok(roots)
 }

@@ -191,6 +191,7 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
          * @param password opens the vault on any other device, and with restic: without it, a lost phone is a lost vault
          * @param label says in the key file whose it is
          * @param credentials knows whom the vault takes the app for, where its address does not say it
+         * @param trust says whether the vault's server is the right one, where [network] has no authorities for it
          */
         public suspend fun create(
             vault: String,
@@ -199,11 +200,16 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
             keyStore: KeyStore? = null,
             network: NetworkOptions? = null,
             credentials: CredentialProvider? = null,
-        ): String = createRepository(vault, password, label, keyStore, network, credentials)
+            trust: ServerTrust = SystemTrust,
+        ): String = createRepository(vault, password, label, keyStore, network, credentials, trust)
 
         /** Opens a vault with the key that [keyStore] holds. Where it holds none: [EngineException.KeyMissing]. */
-        public suspend fun open(config: EngineConfig, keyStore: KeyStore, credentials: CredentialProvider? = null): Engine =
-            Engine(EngineHandle.openWithKeyStore(config, keyStore, credentials))
+        public suspend fun open(
+            config: EngineConfig,
+            keyStore: KeyStore,
+            credentials: CredentialProvider? = null,
+            trust: ServerTrust = SystemTrust,
+        ): Engine = Engine(EngineHandle.openWithKeyStore(config, keyStore, credentials, trust))
 
         /** Opens a vault with a password, as on a new phone, and gives its key to [keyStore] for the next time. */
         public suspend fun open(
@@ -211,6 +217,7 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
             password: String,
             keyStore: KeyStore? = null,
             credentials: CredentialProvider? = null,
-        ): Engine = Engine(EngineHandle.openWithPassword(config, password, keyStore, credentials))
+            trust: ServerTrust = SystemTrust,
+        ): Engine = Engine(EngineHandle.openWithPassword(config, password, keyStore, credentials, trust))
     }
 }

@@ -30,10 +30,14 @@ internal class Server private constructor(
         /** `{SHA}` and the SHA-1 of the password in base64, as `htpasswd -s` writes it. */
         private const val HASH = "{SHA}+7gdjaJFxtKN1Vc0Bed9iStln/Y="
 
-        /** restic's own, with a user and a password. */
-        fun rest(): Server = start("LIFEBOAT_REST_SERVER", { "rest:http://127.0.0.1:$it/$USER/vault/" }) { dir, port ->
-            val users = dir.resolve("users").apply { writeText("$USER:$HASH\n") }
-            listOf("--listen", "127.0.0.1:$port", "--path", "$dir", "--private-repos", "--htpasswd-file", "$users")
+        /** restic's own, with a user and a password. With an [identity], over TLS. */
+        fun rest(identity: Identity? = null): Server {
+            val scheme = if (identity == null) "http" else "https"
+            return start("LIFEBOAT_REST_SERVER", { "rest:$scheme://127.0.0.1:$it/$USER/vault/" }) { dir, port ->
+                val users = dir.resolve("users").apply { writeText("$USER:$HASH\n") }
+                val tls = identity?.write(dir)?.let { (certificate, key) -> listOf("--tls", "--tls-cert", "$certificate", "--tls-key", "$key") }
+                listOf("--listen", "127.0.0.1:$port", "--path", "$dir", "--private-repos", "--htpasswd-file", "$users") + tls.orEmpty()
+            }
         }
 
         /** versitygw, which speaks S3. */
