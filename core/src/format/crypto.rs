@@ -8,11 +8,10 @@ use std::{fmt, sync::Arc};
 
 use aes::{
     Aes128Enc, Aes256Enc,
-    cipher::{BlockCipherEncrypt, InnerIvInit, KeyInit, StreamCipher},
+    cipher::{BlockCipherEncrypt, KeyInit},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use ctr::{Ctr128BE, CtrCore};
-use poly1305::{Poly1305, universal_hash::UniversalHash};
+use lifeboat_ciphers::{apply_keystream, poly1305};
 use serde::{Deserialize, Deserializer, de};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
@@ -166,7 +165,7 @@ impl MasterKey {
     /// Seals what lies in `out` behind a vector at `start`. A vector must never serve twice under one key: outside of tests it is a new one.
     fn seal_with_iv(&self, iv: &[u8; SEAL_IV_BYTES], out: &mut Vec<u8>, start: usize) {
         let text = start + SEAL_IV_BYTES;
-        self.apply_keystream(iv, &mut out[text..]);
+        apply_keystream(&self.0.encrypt, iv, &mut out[text..]);
         let mac = self.mac(iv, &out[text..]);
         out.extend_from_slice(&mac);
     }
@@ -175,7 +174,7 @@ impl MasterKey {
     pub fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, FormatError> {
         let (iv, ciphertext) = self.verify(sealed)?;
         let mut plaintext = ciphertext.to_vec();
-        self.apply_keystream(iv, &mut plaintext);
+        apply_keystream(&self.0.encrypt, iv, &mut plaintext);
         Ok(plaintext)
     }
 
@@ -187,7 +186,7 @@ impl MasterKey {
         let (&iv, ciphertext) = self.verify(sealed)?;
         let end = SEAL_IV_BYTES + ciphertext.len();
         let text = &mut sealed[SEAL_IV_BYTES..end];
-        self.apply_keystream(&iv, text);
+        apply_keystream(&self.0.encrypt, &iv, text);
         Ok(text)
     }
 
@@ -207,11 +206,6 @@ impl MasterKey {
         Ok((iv, ciphertext))
     }
 
-    fn apply_keystream(&self, iv: &[u8; SEAL_IV_BYTES], bytes: &mut [u8]) {
-        let core = CtrCore::inner_iv_init(&self.0.encrypt, iv.into());
-        Ctr128BE::<&Aes256Enc>::from_core(core).apply_keystream(bytes);
-    }
-
     /// Poly1305-AES of the ciphertext alone, with the encrypted vector as the one-time half of the key.
     fn mac(&self, iv: &[u8; SEAL_IV_BYTES], ciphertext: &[u8]) -> [u8; MAC_BYTES] {
         let mut nonce = (*iv).into();
@@ -219,11 +213,7 @@ impl MasterKey {
         let mut key = Zeroizing::new([0; 32]);
         key[..16].copy_from_slice(parts(&self.0.raw).2);
         key[16..].copy_from_slice(&nonce);
-        let mut poly = Poly1305::new((&*key).into());
-        // Whole blocks go through the vectorised path; `compute_unpadded` alone takes them one by one.
-        let (blocks, rest) = poly1305::Block::slice_as_chunks(ciphertext);
-        poly.update(blocks);
-        poly.compute_unpadded(rest).into()
+        poly1305(&key, ciphertext)
     }
 }
 
