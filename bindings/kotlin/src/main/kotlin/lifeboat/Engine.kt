@@ -79,33 +79,33 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
     ): DueOutcome = stoppable(stopCode) { handle.runDue(request, conditions, soleClient, holder, it) }
 
     /** Keeps a policy from now on, in the state folder. Begin with [defaultPolicy] and change what should be different. */
-    public suspend fun setPolicy(policy: BackupPolicy): Unit = handle.setPolicy(policy)
+    public suspend fun setPolicy(policy: BackupPolicy): Unit = answered { handle.setPolicy(policy) }
 
     /** The policy that is kept. */
-    public suspend fun policy(): BackupPolicy = handle.policy()
+    public suspend fun policy(): BackupPolicy = answered { handle.policy() }
 
     /** How the backup is doing, for a settings screen. Without [conditions], as they were last said. */
     public suspend fun status(conditions: PhoneConditions? = null): BackupStatus =
-        handle.status(System.currentTimeMillis(), conditions)
+        answered { handle.status(System.currentTimeMillis(), conditions) }
 
     /** Why something is, was or is not done: now, or [at] a past moment in milliseconds since 1970. */
     public suspend fun explain(conditions: PhoneConditions? = null, at: Long? = null): BackupExplanation =
-        handle.explain(System.currentTimeMillis(), conditions, at)
+        answered { handle.explain(System.currentTimeMillis(), conditions, at) }
 
     /** The user says that the data is gone on purpose: snapshots that were set aside count from now on. Returns how many there were. */
-    public suspend fun confirmNewborn(): Long = handle.confirmNewborn().toLong()
+    public suspend fun confirmNewborn(): Long = answered { handle.confirmNewborn() }.toLong()
 
     /** Something has changed for a backup that waits since the vault refused access or was full: the next window tries again. */
-    public suspend fun unpark(): Unit = handle.unpark()
+    public suspend fun unpark(): Unit = answered { handle.unpark() }
 
     /**
      * Gives sealed packs to the system's own uploader, as requests that are good for [expires]: for so long the engine does not send them.
      * [EngineException.Unsupported] where the vault has no such requests: only buckets have.
      */
-    public suspend fun handOff(expires: Duration): List<PackUpload> = handle.handOff(expires.toMs())
+    public suspend fun handOff(expires: Duration): List<PackUpload> = answered { handle.handOff(expires.toMs()) }
 
     /** What became of a pack that was handed off, as far as its sender knows: in any order, twice, or never. */
-    public suspend fun handOffEnded(pack: String, stored: Boolean): Unit = handle.handOffEnded(pack, stored)
+    public suspend fun handOffEnded(pack: String, stored: Boolean): Unit = answered { handle.handOffEnded(pack, stored) }
 
     /** Gives back the room of what no snapshot needs. Stopped in whatever way, what was done stays done. */
     public suspend fun prune(request: PruneRequest = PruneRequest()): PruneSummary = stoppable { handle.prune(request, it) }
@@ -118,10 +118,10 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
         stoppable { handle.verify(VerifyRequest(readData), it) }
 
     /** Lets go of snapshots. Short, and not to be cancelled on the way. */
-    public suspend fun forget(request: ForgetRequest): ForgetSummary = handle.forget(request)
+    public suspend fun forget(request: ForgetRequest): ForgetSummary = answered { handle.forget(request) }
 
     /** All snapshots in the vault, oldest first. */
-    public suspend fun snapshots(): List<SnapshotInfo> = handle.snapshots()
+    public suspend fun snapshots(): List<SnapshotInfo> = answered { handle.snapshots() }
 
     /**
      * What is in a snapshot at [below] and below it, folders before what they hold. Read as it is collected.
@@ -129,9 +129,9 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
      * @param snapshot `latest`, or the beginning of an id
      */
     public fun entries(snapshot: String = "latest", below: String = "/"): Flow<SnapshotEntry> = flow {
-        handle.entries(snapshot, below).use { reader ->
+        answered { handle.entries(snapshot, below) }.use { reader ->
             while (true) {
-                val entries = reader.next(ENTRIES_PER_CALL)
+                val entries = answered { reader.next(ENTRIES_PER_CALL) }
                 if (entries.isEmpty()) break
                 entries.forEach { emit(it) }
             }
@@ -148,28 +148,28 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
     public fun progress(interval: Duration = 250.milliseconds): Flow<RunProgress> = handle.progressFlow(interval)
 
     /** The key files: each is another password that opens the vault. */
-    public suspend fun keys(): List<KeyFileInfo> = handle.keys()
+    public suspend fun keys(): List<KeyFileInfo> = answered { handle.keys() }
 
     /** Adds a key file that opens with [password], such as a recovery code, and returns its id. */
-    public suspend fun addKey(password: String, label: String): String = handle.addKey(password, label)
+    public suspend fun addKey(password: String, label: String): String = answered { handle.addKey(password, label) }
 
     /** Removes the key file whose id begins with [id], unless it is the one in use. */
-    public suspend fun removeKey(id: String): String = handle.removeKey(id)
+    public suspend fun removeKey(id: String): String = answered { handle.removeKey(id) }
 
     /** Locks in the vault, of this and other clients. */
-    public suspend fun locks(): List<VaultLock> = handle.locks()
+    public suspend fun locks(): List<VaultLock> = answered { handle.locks() }
 
     /** Removes locks that nobody refreshed for half an hour, or [all] of them; returns how many. */
-    public suspend fun removeLocks(all: Boolean = false): Long = handle.removeLocks(all).toLong()
+    public suspend fun removeLocks(all: Boolean = false): Long = answered { handle.removeLocks(all) }.toLong()
 
     /**
      * Stops what runs, waits for that, and closes every file that could be locked. Until [resume], calls fail with
      * [EngineException.NotRunning].
      */
-    public suspend fun suspend(grace: Duration = DEFAULT_GRACE): Unit = handle.suspend(grace.toMs())
+    public suspend fun suspend(grace: Duration = DEFAULT_GRACE): Unit = answered { handle.suspend(grace.toMs()) }
 
     /** Undoes [suspend]; without effect on an engine that is not suspended. */
-    public suspend fun resume(): Unit = handle.resume()
+    public suspend fun resume(): Unit = answered { handle.resume() }
 
     /**
      * Stops what runs and ends the engine with all its threads; afterwards calls fail with [EngineException.NotRunning].

@@ -28,7 +28,7 @@ internal suspend fun <T> stoppable(why: () -> String? = { null }, call: suspend 
                     why()?.let(stop::stopBecause) ?: stop.stop()
                 }
             }
-            val result = withContext(NonCancellable) { call(stop) }
+            val result = withContext(NonCancellable) { answered { call(stop) } }
             stopper.cancel()
             result
         }

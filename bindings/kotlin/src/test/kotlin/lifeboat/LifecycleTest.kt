@@ -1,21 +1,29 @@
 package lifeboat
 
+import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
 import kotlinx.coroutines.awaitAll
+import kotlinx.coroutines.completeWith
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.flow.first
+import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withTimeout
 import kotlinx.coroutines.yield
 import org.junit.jupiter.api.Test
 import java.io.File
+import kotlin.coroutines.Continuation
+import kotlin.coroutines.EmptyCoroutineContext
+import kotlin.coroutines.startCoroutine
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 import kotlin.test.assertIs
 import kotlin.test.assertTrue
 import kotlin.time.Duration.Companion.milliseconds
+import kotlin.time.Duration.Companion.minutes
 import kotlin.time.measureTime
 
 class LifecycleTest {
@@ -34,6 +42,24 @@ class LifecycleTest {
             println("threads and files before $before, after ($threads, $files)")
             // The virtual machine has threads that come and go; a leak of one a cycle would be a hundred.
             assertTrue(threads <= before.first + 10 && files <= before.second + 10)
+        }
+    }
+
+    @Test
+    fun `a coroutine without a dispatcher closes its engine where an answer came`() = runBlocking<Unit> {
+        Scene().create().use { scene ->
+            scene.fill(1)
+            val ended = listOf<suspend (Engine) -> Unit>({ it.snapshots() }, { it.entries().toList() }, { it.backup(scene.request) }, { it.resume() })
+            scene.open().use { it.backup(scene.request) }
+            for (last in ended) {
+                val done = CompletableDeferred<Unit>()
+                suspend {
+                    val engine = scene.open()
+                    last(engine)
+                    engine.close()
+                }.startCoroutine(Continuation(EmptyCoroutineContext, done::completeWith))
+                withTimeout(1.minutes) { done.await() }
+            }
         }
     }
 
