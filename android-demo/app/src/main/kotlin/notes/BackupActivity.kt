@@ -1,9 +1,11 @@
 package notes
 
+import android.Manifest
 import android.app.Activity
 import android.app.AlertDialog
 import android.content.ComponentName
 import android.content.Intent
+import android.os.Build
 import android.os.Bundle
 import android.text.InputType
 import kotlinx.coroutines.CoroutineScope
@@ -63,6 +65,8 @@ internal class BackupActivity : Activity() {
     }
 
     private suspend fun connect() {
+        // For what the worker shows while it is at work. Refused, it works all the same.
+        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU) requestPermissions(arrayOf(Manifest.permission.POST_NOTIFICATIONS), 0)
         vault.connect(address.text.toString().trim(), password.text.toString())
         password.text.clear()
         Backups.start(this)

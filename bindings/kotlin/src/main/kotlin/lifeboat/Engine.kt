@@ -201,7 +201,7 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
             network: NetworkOptions? = null,
             credentials: CredentialProvider? = null,
             trust: ServerTrust = SystemTrust,
-        ): String = createRepository(vault, password, label, keyStore, network, credentials, trust)
+        ): String = answered { createRepository(vault, password, label, keyStore, network, credentials, trust) }
 
         /** Opens a vault with the key that [keyStore] holds. Where it holds none: [EngineException.KeyMissing]. */
         public suspend fun open(
@@ -209,7 +209,7 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
             keyStore: KeyStore,
             credentials: CredentialProvider? = null,
             trust: ServerTrust = SystemTrust,
-        ): Engine = Engine(EngineHandle.openWithKeyStore(config, keyStore, credentials, trust))
+        ): Engine = Engine(answered { EngineHandle.openWithKeyStore(config, keyStore, credentials, trust) })
 
         /** Opens a vault with a password, as on a new phone, and gives its key to [keyStore] for the next time. */
         public suspend fun open(
@@ -218,6 +218,6 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
             keyStore: KeyStore? = null,
             credentials: CredentialProvider? = null,
             trust: ServerTrust = SystemTrust,
-        ): Engine = Engine(EngineHandle.openWithPassword(config, password, keyStore, credentials, trust))
+        ): Engine = Engine(answered { EngineHandle.openWithPassword(config, password, keyStore, credentials, trust) })
     }
 }
