@@ -1,15 +1,12 @@
 //! Owner, permissions, times and extended attributes. What cannot be set is a warning: the content is right
 //! without it.
 
-use std::{
-    ffi::OsStr,
-    os::fd::{AsRawFd, BorrowedFd},
-};
+use std::{ffi::OsStr, os::fd::BorrowedFd};
 
 use rustix::{
     fs::{
         AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
-        fgetxattr, fsetxattr, futimens, lsetxattr, utimensat,
+        fgetxattr, fsetxattr, futimens, utimensat,
     },
     io::Errno,
 };
@@ -82,9 +79,11 @@ fn may_give_away() -> bool {
 /// There is no call for an attribute of a name in an open folder, but a path through its descriptor.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn set_xattr_at(dir: BorrowedFd<'_>, name: &OsStr, attribute: &str, value: &[u8]) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+
     let mut path = std::path::PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
     path.push(name);
-    lsetxattr(&path, attribute, value, XattrFlags::empty())
+    rustix::fs::lsetxattr(&path, attribute, value, XattrFlags::empty())
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
