@@ -59,12 +59,14 @@ pub trait CredentialProvider: Send + Sync {
 /// operating system is asked where the app gives none.
 #[uniffi::export(with_foreign)]
 pub trait ServerTrust: Send + Sync {
-    /// `chain` holds certificates as DER, the server's own first, as the server sent them: unordered and superfluous ones may be among them. Whatever is
-    /// thrown means no, and the job ends with `WrongServer`, which says why. That the certificate is for `host`, and that the server has its
-    /// key, the engine sees by itself.
+    /// Whether `chain` makes the server of that name trustworthy. It holds certificates as DER, the server's own first, as the server sent them:
+    /// unordered and superfluous ones may be among them. Whatever is thrown means no, and the job ends with `WrongServer`, which says why. That
+    /// the certificate is for `host`, and that the server has its key, the engine sees by itself.
     ///
-    /// A connection waits for the answer, at most five seconds.
-    fn check(&self, chain: Vec<Vec<u8>>, host: String) -> Result<(), HostError>;
+    /// The engine stands still until the answer is there, for at most five seconds: calls to it wait. Have ready what takes time.
+    // A truth value, and not an error or nothing: where a host's error is lost on the way, such as one of Java's that is no exception, the answer is
+    // what memory began with, which is false.
+    fn check(&self, chain: Vec<Vec<u8>>, host: String) -> Result<bool, HostError>;
 }
 
 /// Is told what the engine does. A slow one is told less, and how much it missed; one that throws is told the next thing all the same.

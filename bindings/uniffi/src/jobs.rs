@@ -27,7 +27,8 @@ pub struct BackupRequest {
     pub sources: Vec<BackupSource>,
     /// Whose backup it is, such as a name for the device that stays the same. Snapshots with the same label and sources belong together.
     pub label: String,
-    /// Patterns of paths to leave out, as restic reads them.
+    /// Patterns of paths to leave out, as restic reads them: `*.tmp`, `cache`, `/data/app/files/**/thumbs`, `!keep` to take back. A source is backed up
+    /// whatever its own path matches.
     #[uniffi(default = [])]
     pub excludes: Vec<String>,
     #[uniffi(default = [])]

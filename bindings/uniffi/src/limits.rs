@@ -15,7 +15,7 @@ pub(crate) const ENTRIES_PER_CALL_MAX: u32 = 1000;
 
 /// How long an app may take to hold a database still, or to release it: it waits for its own writers, who are quick, or something is wrong.
 pub(crate) const HOLD_WAIT_MS: u64 = 2_000;
-/// How long an app may take to judge a server: the first time, Android reads all its authorities. Meanwhile the thread of that connection stands still.
+/// How long an app may take to judge a server. Meanwhile the engine's thread stands still, and a stop waits: it is meant for what hangs.
 pub(crate) const TRUST_WAIT_MS: u64 = 5_000;
 
 const _: () = assert!(PROGRESS_INTERVAL_MIN_MS < PROGRESS_INTERVAL_MAX_MS);

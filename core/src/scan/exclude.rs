@@ -11,6 +11,9 @@
 //! | `**` | any number of names, also none |
 //! | `/…` | from the root; any other pattern begins at any folder |
 //! | `!…` | takes back what patterns before it left out, with all that is in it |
+//!
+//! One thing is ours: what was named as a source is backed up, whatever folder it lies in. restic leaves a source out whose path matches, or a folder
+//! above it.
 
 use std::{iter::Peekable, os::unix::ffi::OsStrExt, path::Path, str::Chars};
 
@@ -52,12 +55,13 @@ impl Excludes {
         let parse = |pattern: &String| {
             Pattern::parse(pattern).ok_or_else(|| {
                 let text = format!(
-                    "the pattern '{pattern}' cannot be used: it is empty, a '[' has no end, or a '\\' nothing after it"
+                    "the pattern '{pattern}' cannot be used: it names nothing, a '[' has no end, or a '\\' nothing after it"
                 );
                 Error::new(Kind::InvalidInput, text)
             })
         };
-        patterns.iter().map(parse).collect::<Result<_>>().map(Self)
+        let said = patterns.iter().filter(|pattern| !pattern.is_empty());
+        said.map(parse).collect::<Result<_>>().map(Self)
     }
 
     /// Of patterns that contradict each other, the last one counts.
@@ -80,23 +84,31 @@ impl Pattern {
             Some(rest) => (true, rest),
             None => (false, pattern),
         };
-        let mut parts = if pattern.starts_with('/') {
-            vec![]
-        } else {
-            vec![Part::Names]
-        };
+        let is_rooted = pattern.starts_with('/');
+        let mut names = Vec::new();
         for name in pattern.split('/') {
             match name {
                 "" | "." => {}
-                "**" => parts.push(Part::Names),
-                name => parts.push(Part::Name(tokens(name)?)),
+                // Nothing is above the root; above anywhere is nowhere that a pattern could mean.
+                ".." => {
+                    if names.pop().is_none() && !is_rooted {
+                        return None;
+                    }
+                }
+                name => names.push(name),
             }
+        }
+        let mut parts = if is_rooted { vec![] } else { vec![Part::Names] };
+        for name in &names {
+            parts.push(match *name {
+                "**" => Part::Names,
+                name => Part::Name(tokens(name)?),
+            });
         }
         if takes_back {
             parts.push(Part::Names);
         }
-        let says_something = parts.iter().any(|part| matches!(part, Part::Name(_))) || pattern.contains("**");
-        says_something.then_some(Self { takes_back, parts })
+        (!names.is_empty()).then_some(Self { takes_back, parts })
     }
 
     fn matches(&self, names: &[&[u8]]) -> bool {
@@ -210,7 +222,7 @@ mod tests {
 
     #[test]
     fn patterns_mean_what_they_mean_to_restic() {
-        let cases: [(&[&str], &str, bool); 28] = [
+        let cases: [(&[&str], &str, bool); 31] = [
             (&["*.tmp"], "/a/b/x.tmp", true),
             (&["*.tmp"], "/a/x.tmp/inside", false),
             (&["b/*.c"], "/a/b/x.c", true),
@@ -224,6 +236,9 @@ mod tests {
             (&["**/b/**/c"], "/b/a/b/c", true),
             (&["cache/"], "/app/cache", true),
             (&["./cache"], "/app/cache", true),
+            (&["a/../cache"], "/app/cache", true),
+            (&["/../app"], "/app", true),
+            (&["", "cache"], "/app/cache", true),
             (&["ca*e*e"], "/cacheleke", true),
             (&["ca*e*e"], "/cachelek", false),
             (&["?"], "/ä", true),
@@ -251,7 +266,7 @@ mod tests {
     #[test]
     fn what_is_no_pattern_is_the_callers_mistake() {
         for pattern in [
-            "", "!", "/", "[", "[]", "[a", "[a-", "[a-]", "[-a]", "[^]", "x\\", "a/[/b",
+            "!", "/", "..", "../a", "[", "[]", "[a", "[a-", "[a-]", "[-a]", "[^]", "x\\", "a/[/b",
         ] {
             let refused = Excludes::new(&[pattern.to_owned()]).map(|_| pattern).unwrap_err();
             assert_eq!(refused.kind(), Kind::InvalidInput, "{pattern}");

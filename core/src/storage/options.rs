@@ -49,7 +49,8 @@ pub trait ServerTrust: fmt::Debug + Send + Sync {
     /// `chain` holds certificates as DER, the server's own first, as the server sent them: unordered and superfluous ones may be among them. That
     /// the first one is for `host` is seen elsewhere. An error says why the server is not trusted.
     ///
-    /// Called while a connection is made, and holds up whatever else its thread has to do: an implementation that asks others sets a limit.
+    /// Called while a connection is made, on the thread where the engine does everything else: it stands still until then. An implementation that asks
+    /// others sets a limit.
     ///
     /// # Errors
     ///

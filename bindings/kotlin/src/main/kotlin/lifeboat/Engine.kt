@@ -201,7 +201,10 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
             network: NetworkOptions? = null,
             credentials: CredentialProvider? = null,
             trust: ServerTrust = SystemTrust,
-        ): String = answered { createRepository(vault, password, label, keyStore, network, credentials, trust) }
+        ): String {
+            trust.prepareFor(vault)
+            return answered { createRepository(vault, password, label, keyStore, network, credentials, trust) }
+        }
 
         /** Opens a vault with the key that [keyStore] holds. Where it holds none: [EngineException.KeyMissing]. */
         public suspend fun open(
@@ -209,7 +212,10 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
             keyStore: KeyStore,
             credentials: CredentialProvider? = null,
             trust: ServerTrust = SystemTrust,
-        ): Engine = Engine(answered { EngineHandle.openWithKeyStore(config, keyStore, credentials, trust) })
+        ): Engine {
+            trust.prepareFor(config.vault)
+            return Engine(answered { EngineHandle.openWithKeyStore(config, keyStore, credentials, trust) })
+        }
 
         /** Opens a vault with a password, as on a new phone, and gives its key to [keyStore] for the next time. */
         public suspend fun open(
@@ -218,6 +224,13 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
             keyStore: KeyStore? = null,
             credentials: CredentialProvider? = null,
             trust: ServerTrust = SystemTrust,
-        ): Engine = Engine(answered { EngineHandle.openWithPassword(config, password, keyStore, credentials, trust) })
+        ): Engine {
+            trust.prepareFor(config.vault)
+            return Engine(answered { EngineHandle.openWithPassword(config, password, keyStore, credentials, trust) })
+        }
+
+        private suspend fun ServerTrust.prepareFor(vault: String) {
+            if (this is ManagedTrust && "https:" in vault) prepare()
+        }
     }
 }

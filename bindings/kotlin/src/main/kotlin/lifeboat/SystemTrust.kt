@@ -1,5 +1,7 @@
 package lifeboat
 
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.withContext
 import java.lang.reflect.InvocationTargetException
 import java.security.GeneralSecurityException
 import java.security.KeyStore as Certificates
@@ -18,14 +20,23 @@ public open class ManagedTrust(manager: () -> X509TrustManager) : ServerTrust {
 
     public constructor(manager: X509TrustManager) : this({ manager })
 
-    override fun check(chain: List<ByteArray>, host: String) {
+    override fun check(chain: List<ByteArray>, host: String): Boolean {
         try {
             val factory = CertificateFactory.getInstance("X.509")
             val certificates = chain.map { factory.generateCertificate(it.inputStream()) as X509Certificate }
             judge(certificates.toTypedArray(), host)
+            return true
         } catch (refused: GeneralSecurityException) {
             throw HostException.Failed(refused.message ?: refused.toString())
+        } catch (other: Throwable) {
+            // Also what is no exception, such as a stack that a certificate made overflow: nothing of it is a yes.
+            throw HostException.Failed(other.toString())
         }
+    }
+
+    /** Reads the authorities, which takes Android a moment the first time: before the engine has to wait for it. */
+    internal suspend fun prepare() {
+        withContext(Dispatchers.IO) { judge }
     }
 
     private companion object {

@@ -8,15 +8,16 @@ import kotlin.test.assertContentEquals
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 import kotlin.test.assertIs
+import kotlin.test.assertTrue
 
 /** Whom the engine takes for the vault's server, where the app decides it: always on Android. */
 class TrustTest {
-    private class Judge(private val verdict: () -> Unit) : ServerTrust {
+    private class Judge(private val verdict: () -> Boolean) : ServerTrust {
         val asked = CopyOnWriteArrayList<Pair<List<ByteArray>, String>>()
 
-        override fun check(chain: List<ByteArray>, host: String) {
+        override fun check(chain: List<ByteArray>, host: String): Boolean {
             asked += Pair(chain, host)
-            verdict()
+            return verdict()
         }
     }
 
@@ -55,7 +56,7 @@ class TrustTest {
                 }
                 assertContains(refused.detail, "the app does not trust its certificate")
                 // And nothing else would have been wrong.
-                server.create(scene, Judge {})
+                server.create(scene, Judge { true })
             }
         }
     }
@@ -79,10 +80,24 @@ class TrustTest {
     }
 
     @Test
+    fun `a no is a no, and so is what is thrown and no exception`() = runBlocking<Unit> {
+        Server.rest(Identity()).use { server ->
+            Scene().use { scene ->
+                val overflow = Judge { throw StackOverflowError("for a test") }
+                for (judge in listOf(Judge { false }, Judge { TODO("not yet") }, overflow)) {
+                    val refused = assertFailsWith<EngineException.WrongServer> { server.create(scene, judge) }
+                    assertContains(refused.detail, "the app does not trust its certificate")
+                    assertTrue(judge.asked.isNotEmpty())
+                }
+            }
+        }
+    }
+
+    @Test
     fun `a certificate for another name is refused, whatever the app says`() = runBlocking<Unit> {
         Server.rest(Identity("dns:other.example")).use { server ->
             Scene().use { scene ->
-                val judge = Judge {}
+                val judge = Judge { true }
                 val refused = assertFailsWith<EngineException.WrongServer> { server.create(scene, judge) }
                 assertContains(refused.detail, "another name")
                 assertEquals(0, judge.asked.size)

@@ -11,6 +11,7 @@ import javax.net.ssl.X509TrustManager
 import kotlin.test.assertContentEquals
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
+import kotlin.test.assertTrue
 import kotlin.test.fail
 
 /** The engine's question about a server goes to Android's trust managers in the way that they want: with the framework's own class. */
@@ -47,7 +48,7 @@ class TrustTest {
         val manager = Manager(trusted = "vault.example")
         val trust = ManagedTrust(manager)
         val chain = certificates()
-        trust.check(chain.map { it.encoded }, "vault.example")
+        assertTrue(trust.check(chain.map { it.encoded }, "vault.example"))
         assertContentEquals(chain.toTypedArray(), manager.asked)
         val refused = assertFailsWith<HostException.Failed> { trust.check(chain.map { it.encoded }, "other.example") }
         assertEquals("other.example has pins of its own", refused.reason)
