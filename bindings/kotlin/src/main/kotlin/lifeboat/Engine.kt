@@ -230,7 +230,7 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
         }
 
         private suspend fun ServerTrust.prepareFor(vault: String) {
-            if (this is ManagedTrust && "https:" in vault) prepare()
+            if (this is ManagedTrust && (vault.startsWith("rest:") || vault.startsWith("s3:"))) prepare()
         }
     }
 }

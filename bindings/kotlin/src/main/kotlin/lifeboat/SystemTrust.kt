@@ -36,7 +36,13 @@ public open class ManagedTrust(manager: () -> X509TrustManager) : ServerTrust {
 
     /** Reads the authorities, which takes Android a moment the first time: before the engine has to wait for it. */
     internal suspend fun prepare() {
-        withContext(Dispatchers.IO) { judge }
+        withContext(Dispatchers.IO) {
+            try {
+                judge
+            } catch (_: Exception) {
+                // Tried again when it is needed, which is where its reason belongs.
+            }
+        }
     }
 
     private companion object {

@@ -80,6 +80,17 @@ class TrustTest {
     }
 
     @Test
+    fun `authorities that cannot be read are a refusal with their reason, and nothing else`() = runBlocking<Unit> {
+        Server.rest(Identity()).use { server ->
+            Scene().use { scene ->
+                val trust = ManagedTrust { error("the authorities are gone") }
+                val refused = assertFailsWith<EngineException.WrongServer> { server.create(scene, trust) }
+                assertContains(refused.detail, "the authorities are gone")
+            }
+        }
+    }
+
+    @Test
     fun `a no is a no, and so is what is thrown and no exception`() = runBlocking<Unit> {
         Server.rest(Identity()).use { server ->
             Scene().use { scene ->
