@@ -203,7 +203,7 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
             trust: ServerTrust = SystemTrust,
         ): String {
             trust.prepareFor(vault)
-            return answered { createRepository(vault, password, label, keyStore, network, credentials, trust) }
+            return answered { createRepository(vault, password, label, keyStore?.heard(), network, credentials, trust) }
         }
 
         /** Opens a vault with the key that [keyStore] holds. Where it holds none: [EngineException.KeyMissing]. */
@@ -226,7 +226,16 @@ public class Engine private constructor(internal val handle: EngineHandle) : Aut
             trust: ServerTrust = SystemTrust,
         ): Engine {
             trust.prepareFor(config.vault)
-            return Engine(answered { EngineHandle.openWithPassword(config, password, keyStore, credentials, trust) })
+            return Engine(answered { EngineHandle.openWithPassword(config, password, keyStore?.heard(), credentials, trust) })
+        }
+
+        /** An error of Java's that is no exception is lost on its way into the engine, and a key would count as saved. */
+        private fun KeyStore.heard(): KeyStore = object : KeyStore by this {
+            override fun saveKey(key: ByteArray) = try {
+                this@heard.saveKey(key)
+            } catch (error: Error) {
+                throw HostException.Failed(error.toString())
+            }
         }
 
         private suspend fun ServerTrust.prepareFor(vault: String) {

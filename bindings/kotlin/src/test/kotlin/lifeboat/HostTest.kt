@@ -39,6 +39,18 @@ class HostTest {
     }
 
     @Test
+    fun `a key that a key store did not save for an error of Java's is not a saved one`() = runBlocking<Unit> {
+        Scene().use { scene ->
+            val store = object : KeyStore {
+                override fun loadKey(): ByteArray? = null
+
+                override fun saveKey(key: ByteArray): Unit = TODO("not yet")
+            }
+            assertFailsWith<EngineException.KeyMissing> { Engine.create(scene.vault.toString(), Scene.PASSWORD, "test", store) }
+        }
+    }
+
+    @Test
     fun `a key store may block, and be waited for without a thread of the caller's`() = runBlocking<Unit> {
         Scene().create().use { scene ->
             val gate = CountDownLatch(1)
