@@ -46,6 +46,38 @@ fn what_did_not_change_is_neither_read_nor_sent() {
 }
 
 #[test]
+fn what_is_read_again_only_to_be_sure_counts_as_what_it_is() {
+    let scene = Scene::new();
+    scene.write("photo.jpg", noise(1, 5 << 20));
+    for n in 0..3 {
+        scene.write(&format!("{n}.json"), format!("{{\"number\": {n}}}"));
+    }
+    let database = rusqlite::Connection::open(scene.source().join("notes.db")).unwrap();
+    let notes = "CREATE TABLE notes (text); INSERT INTO notes VALUES ('milk')";
+    database.execute_batch(notes).unwrap();
+    let counts = |report: lifeboat::BackupReport| {
+        let stats = report.stats;
+        (stats.files_new, stats.files_changed, stats.files_unmodified)
+    };
+    assert_eq!(counts(scene.backup_at_once()), (5, 0, 0));
+    let again = scene.backup_at_once();
+    assert_eq!((again.stats.data_blobs, again.stats.tree_blobs), (0, 0));
+    assert_eq!(counts(again), (0, 0, 5));
+    scene.write("1.json", "{}");
+    scene.write("3.json", "{}");
+    database
+        .execute("INSERT INTO notes VALUES ('bread')", [])
+        .unwrap();
+    assert_eq!(counts(scene.backup_at_once()), (1, 2, 3));
+    assert_eq!(
+        counts(scene.backup()),
+        (0, 0, 6),
+        "read once more, and trusted then"
+    );
+    assert_eq!(counts(scene.backup()), (0, 0, 6));
+}
+
+#[test]
 fn a_lost_catalog_is_rebuilt_and_nothing_is_sent_twice() {
     let scene = Scene::new();
     scene.write("photo.jpg", noise(2, 6 << 20));

@@ -31,6 +31,24 @@ pub(crate) struct FileRow {
     pub(crate) epoch: i64,
     /// For a database the length that it has as one file; its content is in `databases`. `None` for any other file.
     pub(crate) database_bytes: Option<u64>,
+    /// Whether the status would show the file's next change. Where not, the file must be read again, and the row only tells what was read before.
+    pub(crate) settled: bool,
+}
+
+impl FileRow {
+    /// Whether the file is as `other` says, whatever was the reason to read it again.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        let Self {
+            stat,
+            content,
+            xattrs,
+            epoch: _,
+            database_bytes,
+            settled: _,
+        } = self;
+        (stat, content, xattrs, database_bytes)
+            == (&other.stat, &other.content, &other.xattrs, &other.database_bytes)
+    }
 }
 
 /// A remembered file with its name.
@@ -78,7 +96,7 @@ pub(crate) fn one(connection: &Connection, dir: &[u8], name: &[u8]) -> Result<Op
 fn decode_row(row: &Row<'_>) -> Result<NamedRow> {
     let stat: Vec<u8> = row.get(1).map_err(sql_error)?;
     let content: Vec<u8> = row.get(2).map_err(sql_error)?;
-    let (stat, database_bytes) = decode_stat(&stat).ok_or_else(|| broken("a broken status"))?;
+    let (stat, database_bytes, settled) = decode_stat(&stat).ok_or_else(|| broken("a broken status"))?;
     let content = content
         .chunks(ID_BYTES)
         .map(BlobId::from_slice)
@@ -89,6 +107,7 @@ fn decode_row(row: &Row<'_>) -> Result<NamedRow> {
         xattrs: row.get(3).map_err(sql_error)?,
         epoch: row.get(4).map_err(sql_error)?,
         database_bytes,
+        settled,
     };
     Ok((row.get(0).map_err(sql_error)?, file))
 }
@@ -120,7 +139,7 @@ pub(crate) fn save(tx: &Transaction<'_>, dir: &[u8], name: &[u8], file: &FileRow
     }
     tx.prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
         .and_then(|mut statement| {
-            let stat = encode_stat(&file.stat, file.database_bytes);
+            let stat = encode_stat(&file.stat, file.database_bytes, file.settled);
             statement.execute(params![no, name, stat, content, file.xattrs, file.epoch])
         })
         .map_err(sql_error)?;
@@ -141,10 +160,12 @@ pub(crate) fn forget(tx: &Transaction<'_>, dir: &[u8], names: &[Vec<u8>]) -> Res
     Ok(())
 }
 
-/// Status as bytes: flags (1: database, 2: with a log), size, mtime, ctime, inode; the database's content size; the log's size and mtime.
-fn encode_stat(stat: &Stat, database_bytes: Option<u64>) -> Vec<u8> {
+/// Status as bytes: flags (1: database, 2: with a log, 4: not settled), size, mtime, ctime, inode; the database's content size; the log's size and mtime.
+fn encode_stat(stat: &Stat, database_bytes: Option<u64>, settled: bool) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(69);
-    bytes.push(u8::from(database_bytes.is_some()) | u8::from(stat.log.is_some()) << 1);
+    bytes.push(
+        u8::from(database_bytes.is_some()) | u8::from(stat.log.is_some()) << 1 | u8::from(!settled) << 2,
+    );
     let time = |bytes: &mut Vec<u8>, (seconds, nanos): (i64, u32)| {
         bytes.extend_from_slice(&seconds.to_le_bytes());
         bytes.extend_from_slice(&nanos.to_le_bytes());
@@ -163,7 +184,7 @@ fn encode_stat(stat: &Stat, database_bytes: Option<u64>) -> Vec<u8> {
     bytes
 }
 
-fn decode_stat(bytes: &[u8]) -> Option<(Stat, Option<u64>)> {
+fn decode_stat(bytes: &[u8]) -> Option<(Stat, Option<u64>, bool)> {
     fn u64_of(bytes: &mut &[u8]) -> Option<u64> {
         let (head, rest) = bytes.split_first_chunk()?;
         *bytes = rest;
@@ -195,6 +216,7 @@ fn decode_stat(bytes: &[u8]) -> Option<(Stat, Option<u64>)> {
             log,
         },
         database_bytes,
+        flags & 4 == 0,
     ))
 }
 
@@ -204,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_status_round_trips_and_a_cut_one_is_refused() {
-        for database_bytes in [None, Some(4096)] {
+        for (database_bytes, settled) in [(None, true), (Some(4096), true), (None, false), (Some(7), false)] {
             for log in [None, Some((7, (1 << 40, 999_999_999)))] {
                 let stat = Stat {
                     size: u64::MAX,
@@ -213,8 +235,8 @@ mod tests {
                     inode: 3,
                     log,
                 };
-                let bytes = encode_stat(&stat, database_bytes);
-                assert_eq!(decode_stat(&bytes), Some((stat, database_bytes)));
+                let bytes = encode_stat(&stat, database_bytes, settled);
+                assert_eq!(decode_stat(&bytes), Some((stat, database_bytes, settled)));
                 for cut in 0..bytes.len() {
                     assert_eq!(decode_stat(&bytes[..cut]), None);
                 }

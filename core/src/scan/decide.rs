@@ -20,9 +20,10 @@ pub(crate) enum Decision {
 /// `now` is what the file is, `row` what it was when it was last sealed, `epoch` the catalog's loss epoch.
 pub(crate) fn decide(now: &Stat, row: Option<&FileRow>, epoch: i64) -> Decision {
     match row {
-        Some(row) if row.stat == *now && row.epoch == epoch => Decision::Unchanged,
-        Some(row) if row.stat == *now => Decision::Verify,
-        _ => Decision::Read,
+        Some(row) if !row.settled || row.stat != *now => Decision::Read,
+        Some(row) if row.epoch != epoch => Decision::Verify,
+        Some(_) => Decision::Unchanged,
+        None => Decision::Read,
     }
 }
 
@@ -62,7 +63,13 @@ mod tests {
             xattrs: None,
             epoch: 3,
             database_bytes: None,
+            settled: true,
         };
+        let unsettled = FileRow {
+            settled: false,
+            ..row.clone()
+        };
+        assert_eq!(decide(&STAT, Some(&unsettled), 3), Decision::Read);
         assert_eq!(decide(&STAT, None, 3), Decision::Read);
         assert_eq!(decide(&STAT, Some(&row), 3), Decision::Unchanged);
         assert_eq!(decide(&STAT, Some(&row), 4), Decision::Verify);

@@ -21,7 +21,7 @@ use crate::{
 pub(crate) type DirKey = Arc<[u8]>;
 pub(crate) type StepSender = mpsc::SyncSender<Step>;
 
-/// What the walk found. Within a folder, names come in ascending order.
+/// What the walk found. Within a folder, names come in ascending order. `before` is what the catalog remembers of a file that was read.
 pub(crate) enum Step {
     /// Into a folder. The root of the tree has no name and no metadata.
     Enter {
@@ -30,10 +30,7 @@ pub(crate) enum Step {
         key: DirKey,
     },
     /// Out of it again. `gone`: files that the catalog remembers and that are not there any more.
-    Leave {
-        gone: Vec<Vec<u8>>,
-        is_new: bool,
-    },
+    Leave { gone: Vec<Vec<u8>>, is_new: bool },
     /// Anything that has no content, with the target of a symbolic link.
     Leaf {
         name: Vec<u8>,
@@ -51,7 +48,7 @@ pub(crate) enum Step {
     Batch(Pending<Vec<io::Result<ReadFile>>>),
     Small {
         name: Vec<u8>,
-        is_new: bool,
+        before: Option<Box<FileRow>>,
     },
     /// A piece of the large file whose `Large` or `Unreadable` step will follow.
     Chunk(Pending<SealedChunk>),
@@ -62,13 +59,10 @@ pub(crate) enum Step {
         name: Vec<u8>,
         metadata: Box<Metadata>,
         end: ReadEnd,
-        is_new: bool,
+        before: Option<Box<FileRow>>,
     },
     /// The pieces so far are part of a database that is being captured; its `Database` step may come much later.
-    Captured {
-        key: u64,
-        part: CapturePart,
-    },
+    Captured { key: u64, part: CapturePart },
     /// A database that was captured. The step for its log follows where the log's name has its place.
     Database {
         name: Vec<u8>,
@@ -76,7 +70,7 @@ pub(crate) enum Step {
         captured: Box<Captured>,
         fingerprint: Vec<u8>,
         end: ReadEnd,
-        is_new: bool,
+        before: Option<Box<FileRow>>,
     },
     /// A database that is as it was stored. `refresh`: the catalog should remember that it still is.
     DatabaseUnchanged {
@@ -87,9 +81,7 @@ pub(crate) enum Step {
         refresh: bool,
     },
     /// The log of the database that came before it, or, where that could not be read, of the last snapshot's.
-    DatabaseLog {
-        name: Vec<u8>,
-    },
+    DatabaseLog { name: Vec<u8> },
     /// What could not be read: the last snapshot's version is kept.
     Unreadable(Unread),
 }

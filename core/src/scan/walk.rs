@@ -28,7 +28,7 @@ use super::{
     reader::{ReadEnd, SmallFile, end_of_reading, open_file},
 };
 use crate::{
-    catalog::blobs,
+    catalog::{FileRow, blobs},
     clock::Clock,
     error::{Error, Kind, Result},
     events::Meter,
@@ -315,11 +315,11 @@ impl Walker {
                 return Ok(false);
             }
         }
-        let is_new = row.is_none();
+        let before = row.map(Box::new);
         if metadata.stat.size > limits::SMALL_FILE_BYTES_MAX {
-            self.large_file(place, file_name, name, is_new)?;
+            self.large_file(place, file_name, name, before)?;
         } else {
-            self.small_file(place, file_name, name, metadata.stat.size, is_new)?;
+            self.small_file(place, file_name, name, metadata.stat.size, before)?;
         }
         Ok(false)
     }
@@ -340,7 +340,7 @@ impl Walker {
         file_name: &OsStr,
         name: Vec<u8>,
         size: u64,
-        is_new: bool,
+        before: Option<Box<FileRow>>,
     ) -> Result<()> {
         let c_name = match c_name(file_name) {
             Ok(name) => name,
@@ -353,7 +353,7 @@ impl Walker {
             started,
         });
         self.batch_bytes += size;
-        self.emit(Step::Small { name, is_new })?;
+        self.emit(Step::Small { name, before })?;
         if self.batch.len() >= limits::SMALL_BATCH_FILES || self.batch_bytes >= limits::SMALL_BATCH_BYTES {
             self.flush()?;
         }
@@ -365,7 +365,7 @@ impl Walker {
         place: &Place<'_>,
         file_name: &OsStr,
         name: Vec<u8>,
-        is_new: bool,
+        before: Option<Box<FileRow>>,
     ) -> Result<()> {
         let mut attempt = 0;
         loop {
@@ -389,7 +389,7 @@ impl Walker {
                         name,
                         metadata,
                         end,
-                        is_new,
+                        before,
                     });
                 }
                 Err(large::Failed::Read(error) | large::Failed::Busy(error)) => {

@@ -181,7 +181,7 @@ impl Assembler {
                 self.unchanged(name, *metadata, *row, refresh)?;
             }
             Step::Batch(pending) => self.batch = wait(pending)?.into_iter(),
-            Step::Small { name, is_new } => self.small(name, is_new)?,
+            Step::Small { name, before } => self.small(name, before)?,
             Step::Chunk(pending) => {
                 let chunk = wait(pending)?;
                 self.large.bytes += chunk.plain_length;
@@ -193,10 +193,10 @@ impl Assembler {
                 name,
                 metadata,
                 end,
-                is_new,
+                before,
             } => {
                 let content = std::mem::take(&mut self.large);
-                self.file(name, *metadata, content, end, is_new)?;
+                self.file(name, *metadata, content, end, before.as_deref())?;
             }
             Step::Captured { key, part } => {
                 let content = std::mem::take(&mut self.large);
@@ -208,13 +208,13 @@ impl Assembler {
                 captured,
                 fingerprint,
                 end,
-                is_new,
+                before,
             } => {
                 let seen = databases::Seen {
                     metadata: *metadata,
                     fingerprint,
                     end,
-                    is_new,
+                    before: before.map(|row| *row),
                 };
                 self.database(name, seen, *captured)?;
             }
@@ -231,7 +231,7 @@ impl Assembler {
         Ok(false)
     }
 
-    fn small(&mut self, name: Vec<u8>, is_new: bool) -> Result<()> {
+    fn small(&mut self, name: Vec<u8>, before: Option<Box<FileRow>>) -> Result<()> {
         let file = self
             .batch
             .next()
@@ -249,7 +249,7 @@ impl Assembler {
                     self.store_chunk(chunk)?;
                 }
                 self.context.meter.bytes_read(content.bytes);
-                self.file(name, metadata, content, end, is_new)
+                self.file(name, metadata, content, end, before.as_deref())
             }
             Err(error) => {
                 let path = self.path(&name);
@@ -290,48 +290,59 @@ impl Assembler {
         metadata: Metadata,
         content: Content,
         end: ReadEnd,
-        is_new: bool,
+        before: Option<&FileRow>,
     ) -> Result<()> {
         let mut node = metadata.node(&name, &mut self.names);
         // What was read counts, not what the status said: a reader trusts the size.
         node.size = content.bytes;
         node.content = Some(content.ids.clone());
         self.push(&node)?;
-        self.count_read_file(content.bytes, is_new);
-        match end {
-            ReadEnd::Settled => {
-                let in_open_pack = content.ids.iter().any(|id| self.data.holds(id));
-                let row = FileRow {
-                    stat: metadata.stat,
-                    content: content.ids,
-                    xattrs: (!metadata.xattrs.is_empty()).then(|| encode_xattrs(&metadata.xattrs)),
-                    epoch: self.context.epoch,
-                    database_bytes: None,
-                };
-                let key = self.folder()?.key.clone();
-                self.rows.save(key, name, row, in_open_pack);
-                self.flush_rows()?;
-            }
-            ReadEnd::Racy => {}
-            ReadEnd::Changing => {
-                let path = self.path(&name);
-                self.context
-                    .events
-                    .tell(Event::ChangedWhileRead { path: path.clone() });
-                if self.result.changing.len() < limits::REPORT_NAMES_MAX {
-                    self.result.changing.push(path);
-                }
+        if end == ReadEnd::Changing {
+            let path = self.path(&name);
+            self.context
+                .events
+                .tell(Event::ChangedWhileRead { path: path.clone() });
+            if self.result.changing.len() < limits::REPORT_NAMES_MAX {
+                self.result.changing.push(path);
             }
         }
-        Ok(())
+        let in_open_pack = content.ids.iter().any(|id| self.data.holds(id));
+        let row = self.row(&metadata, content.ids, None, end);
+        self.count_read_file(
+            content.bytes,
+            before,
+            before.is_some_and(|before| row.is_as(before)),
+        );
+        let key = self.folder()?.key.clone();
+        self.rows.save(key, name, row, in_open_pack);
+        self.flush_rows()
     }
 
-    pub(super) fn count_read_file(&mut self, bytes: u64, is_new: bool) {
+    /// What the catalog is to remember of a file that was read.
+    pub(super) fn row(
+        &self,
+        metadata: &Metadata,
+        content: Vec<BlobId>,
+        database_bytes: Option<u64>,
+        end: ReadEnd,
+    ) -> FileRow {
+        FileRow {
+            stat: metadata.stat,
+            content,
+            xattrs: (!metadata.xattrs.is_empty()).then(|| encode_xattrs(&metadata.xattrs)),
+            epoch: self.context.epoch,
+            database_bytes,
+            settled: end == ReadEnd::Settled,
+        }
+    }
+
+    /// `same`: it is as it was `before`, and was read for another reason.
+    pub(super) fn count_read_file(&mut self, bytes: u64, before: Option<&FileRow>, same: bool) {
         let stats = &mut self.result.stats;
-        *if is_new {
-            &mut stats.files_new
-        } else {
-            &mut stats.files_changed
+        *match before {
+            None => &mut stats.files_new,
+            Some(_) if same => &mut stats.files_unmodified,
+            Some(_) => &mut stats.files_changed,
         } += 1;
         self.count_file(bytes);
     }
@@ -493,7 +504,7 @@ fn wait<T>(pending: Pending<T>) -> Result<T> {
 }
 
 /// Attributes as the catalog keeps them: for each, length and bytes of its name, length and bytes of its value.
-pub(super) fn encode_xattrs(attributes: &[ExtendedAttribute]) -> Vec<u8> {
+fn encode_xattrs(attributes: &[ExtendedAttribute]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for attribute in attributes {
         for part in [attribute.name.as_bytes(), &attribute.value] {

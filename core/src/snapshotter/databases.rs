@@ -1,6 +1,6 @@
 //! Databases among the entries: two nodes each, the base and the synthesised log beside it.
 
-use super::assemble::{Assembler, Content, decode_xattrs, encode_xattrs};
+use super::assemble::{Assembler, Content, decode_xattrs};
 use crate::{
     catalog::{DatabaseState, FileRow},
     error::{Error, Result},
@@ -16,7 +16,7 @@ pub(super) struct Seen {
     pub(super) metadata: Metadata,
     pub(super) fingerprint: Vec<u8>,
     pub(super) end: ReadEnd,
-    pub(super) is_new: bool,
+    pub(super) before: Option<FileRow>,
 }
 
 impl Assembler {
@@ -32,22 +32,16 @@ impl Assembler {
             }
             self.context.events.tell(Event::OddDatabase { path, reason });
         }
+        let state_before = captured.before.clone();
         let state = state_of(captured, seen.fingerprint, base, log)?;
-        self.count_read_file(state.bytes(), seen.is_new);
+        let row = self.row(&seen.metadata, Vec::new(), Some(state.bytes()), seen.end);
+        let before = seen.before.as_ref();
+        let same = before.is_some_and(|before| row.is_as(before)) && state_before.as_ref() == Some(&state);
+        self.count_read_file(state.bytes(), before, same);
         self.push_database(&name, &seen.metadata, &state)?;
         let is_open = state.base.iter().chain(&state.log).any(|id| self.data.holds(id));
         let key = self.folder()?.key.clone();
-        if seen.end == ReadEnd::Settled {
-            let xattrs = &seen.metadata.xattrs;
-            let row = FileRow {
-                stat: seen.metadata.stat,
-                content: Vec::new(),
-                xattrs: (!xattrs.is_empty()).then(|| encode_xattrs(xattrs)),
-                epoch: self.context.epoch,
-                database_bytes: Some(state.bytes()),
-            };
-            self.rows.save(key.clone(), name.clone(), row, is_open);
-        }
+        self.rows.save(key.clone(), name.clone(), row, is_open);
         self.rows.save_database(key, name, state, is_open);
         self.flush_rows()
     }

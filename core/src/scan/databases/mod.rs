@@ -238,7 +238,7 @@ impl Walker {
                 metadata: Box::new(metadata),
                 // Nothing says when such a file is at rest.
                 end: ReadEnd::Racy,
-                is_new: entry.row.is_none(),
+                before: entry.row.cloned().map(Box::new),
             }),
             Err(Failed::Read(error) | Failed::Busy(error)) => {
                 self.emit(Step::Restart)?;
@@ -266,7 +266,7 @@ impl Walker {
                 } else {
                     ReadEnd::Settled
                 },
-                is_new: entry.row.is_none(),
+                before: entry.row.cloned().map(Box::new),
             }),
             Ok(Ready::Unchanged { state, seen }) => {
                 let Some(row) = entry.row else {
