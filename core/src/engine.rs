@@ -2,14 +2,8 @@
 
 mod due;
 
-use std::{
-    fs::{self, File},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
-use rustix::fs::{FlockOperation, flock};
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -18,7 +12,7 @@ use crate::{
     catalog::{Catalog, CatalogThread, run},
     check::{self, CheckJob, CheckReport},
     clock::{Clock, SystemClock},
-    error::{Error, Kind, Place, Result},
+    error::{Error, Kind, Result},
     events::{Event, Events, Meter, Progress},
     forget::{ForgetJob, ForgetReport, forget},
     format::{KeyId, MasterKey, PackId, RepositoryId, Snapshot, SnapshotId},
@@ -31,6 +25,7 @@ use crate::{
     runtime::{
         cpu::{CpuPool, CpuThreads},
         host::Host,
+        state_lock::StateLock,
     },
     scheduler::{Diary, NetworkClass, SchedulerHandle, Work},
     snapshotter::{BackupJob, BackupReport, SnapshotterHandle, SnapshotterParts, SpoolRoom, Terms},
@@ -107,7 +102,7 @@ impl Engine {
         let EngineOptions {
             state_dir, unlock, ..
         } = options;
-        let state_lock = lock_state(&state_dir)?;
+        let state_lock = StateLock::take(&state_dir)?;
         let (cpu, cpu_threads) = CpuPool::start()?;
         let cancel = CancellationToken::new();
         let (host, ()) = Host::start(|| ())?;
@@ -461,24 +456,6 @@ async fn wire(wiring: Wiring) -> Result<(Handles, WindowParts)> {
         snapshotter,
     };
     Ok((handles, window))
-}
-
-/// Takes the state folder for this engine alone. The operating system lets go of it whatever happens to the process.
-fn lock_state(dir: &PathBuf) -> Result<File> {
-    fs::create_dir_all(dir).map_err(|error| Error::io(Place::State, "creating", dir, error))?;
-    let path = dir.join("lock");
-    let file = File::create(&path).map_err(|error| Error::io(Place::State, "creating", &path, error))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let text = format!(
-                "another engine works with {}: wait for its end, or use another state folder",
-                dir.display()
-            );
-            Err(Error::new(Kind::Busy, text))
-        }
-        Err(error) => Err(Error::io(Place::State, "locking", &path, error.into())),
-    }
 }
 
 /// Waits for something that the engine thread does.

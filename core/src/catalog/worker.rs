@@ -1,7 +1,6 @@
 //! The thread that owns the catalog's connection: bounded queue, one transaction a change, suspended and joined on demand.
 
 use std::{
-    fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -15,6 +14,7 @@ use super::{schema, sql_error};
 use crate::{
     error::{Error, Kind, Result},
     limits,
+    runtime::state_lock::StateLock,
 };
 
 type Job = Box<dyn FnOnce(&mut State) + Send>;
@@ -28,16 +28,17 @@ struct State {
     /// `None` while suspended, and after corruption was found.
     connection: Option<Connection>,
     interrupt: Arc<Mutex<Option<InterruptHandle>>>,
-    _folder: Option<Arc<File>>,
+    _folder: Option<Arc<StateLock>>,
 }
 
 /// A handle to the catalog; clones share it.
 #[derive(Clone)]
 pub(crate) struct Catalog {
+    /// The lock on the state folder. Whoever works there has this handle, so it is held until the last of them has ended, however they end. It
+    /// stands before the queue, and is let go of before it: who joins the catalog's thread waits for the last queue, and then the folder is free.
+    _folder: Option<Arc<StateLock>>,
     queue: mpsc::Sender<Job>,
     interrupt: Arc<Mutex<Option<InterruptHandle>>>,
-    /// The lock on the state folder. Whoever works there has this handle, so it is held until the last of them has ended, however they end.
-    _folder: Option<Arc<File>>,
 }
 
 /// Owned by whoever started the catalog; ends it.
@@ -45,7 +46,7 @@ pub(crate) struct CatalogThread(JoinHandle<()>);
 
 impl Catalog {
     /// Opens the catalog in `path` and starts its thread. `true` when the catalog is new. `folder` is the lock on the folder around it.
-    pub(crate) fn start(path: &Path, folder: File) -> Result<(Self, CatalogThread, bool)> {
+    pub(crate) fn start(path: &Path, folder: StateLock) -> Result<(Self, CatalogThread, bool)> {
         Self::start_in(path, schema::open, Some(Arc::new(folder)))
     }
 
@@ -59,7 +60,11 @@ impl Catalog {
         Self::start_with(path, schema::open)
     }
 
-    fn start_in(path: &Path, open: Open, folder: Option<Arc<File>>) -> Result<(Self, CatalogThread, bool)> {
+    fn start_in(
+        path: &Path,
+        open: Open,
+        folder: Option<Arc<StateLock>>,
+    ) -> Result<(Self, CatalogThread, bool)> {
         let (connection, is_new) = open(path)?;
         let interrupt = Arc::new(Mutex::new(Some(connection.get_interrupt_handle())));
         let (queue, mut jobs) = mpsc::channel::<Job>(limits::CATALOG_QUEUE_REQUESTS);
@@ -79,9 +84,9 @@ impl Catalog {
         let thread =
             thread.map_err(|error| Error::with_source(Kind::Io, "starting the catalog's thread", error))?;
         let catalog = Self {
+            _folder: folder,
             queue,
             interrupt,
-            _folder: folder,
         };
         Ok((catalog, CatalogThread(thread), is_new))
     }

@@ -16,3 +16,4 @@ pub(crate) mod budget;
 pub(crate) mod buffers;
 pub(crate) mod cpu;
 pub(crate) mod host;
+pub(crate) mod state_lock;
