@@ -462,16 +462,20 @@ impl Inner {
             Life::Running { engine, .. } | Life::Suspended { engine } => engine,
             Life::Stopped => return Ok(()),
         };
-        self.observers.cancel();
         let quiet = self.calls.end(left());
         // Nobody else suspends or resumes, and calls that ended own nothing any more.
         let stopped = match (quiet, Arc::try_unwrap(engine)) {
-            (Ok(()), Ok(engine)) => engine.stop(left()).map_err(EngineError::from),
-            (Err(busy), _) => return Err(busy),
-            (Ok(()), Err(_)) => return Err(EngineError::bug("an engine at rest is still owned")),
+            (Ok(()), Ok(engine)) => {
+                self.observers.set_last(engine.progress().into());
+                engine.stop(left()).map_err(EngineError::from)
+            }
+            (quiet, _) => {
+                self.observers.cancel();
+                return quiet.and(Err(EngineError::bug("an engine at rest is still owned")));
+            }
         };
         self.observers
-            .join(Duration::from_millis(limits::OBSERVER_GRACE_MS));
+            .end(Duration::from_millis(limits::OBSERVER_GRACE_MS));
         stopped.and(self.calls.join())
     }
 }

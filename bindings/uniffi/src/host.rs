@@ -79,7 +79,8 @@ pub trait Observer: Send + Sync {
 
     fn on_event(&self, event: EngineEvent) -> Result<(), HostError>;
 
-    /// Nothing follows: the subscription was cancelled, or the engine stopped.
+    /// Nothing follows: the subscription was cancelled, or the engine stopped. Then what happened before was told, if the observer takes it within a
+    /// quarter of a second, and how far the last job was.
     fn on_end(&self) -> Result<(), HostError>;
 }
 
