@@ -106,7 +106,9 @@ impl Process {
         let deadline = Instant::now() + READY_MAX;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         while self.child.try_wait().expect("wait for our own child").is_none() {
-            if TcpStream::connect(address).is_ok() {
+            // A port to which nobody listens may be the one that this end is given, and then it is connected to itself.
+            let own = TcpStream::connect(address).and_then(|stream| stream.local_addr());
+            if own.is_ok_and(|own| own != address) {
                 return true;
             }
             assert!(Instant::now() < deadline, "not up in time: {}", self.log());

@@ -45,9 +45,10 @@ final class Server {
         dir = FileManager.default.temporaryDirectory.appendingPathComponent("lifeboat-server-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: dir, withIntermediateDirectories: true)
         let log = dir.appendingPathComponent("log")
-        // Between choosing a port and listening on it, another program may take it.
+        // Between choosing a port and listening on it, another program may take it. None of those that the system gives to who connects: looking for a
+        // server there, one may find oneself.
         for _ in 0..<5 {
-            let port = Int.random(in: 20_000..<60_000)
+            let port = Int.random(in: 16_384..<32_768)
             let server = Process()
             server.executableURL = URL(fileURLWithPath: binary)
             server.arguments = try arguments(dir, port)

@@ -64,8 +64,8 @@ internal class Server private constructor(
         private fun Process.listens(port: Int): Boolean {
             while (isAlive) {
                 try {
-                    Socket(InetAddress.getLoopbackAddress(), port).close()
-                    return true
+                    // A port to which nobody listens may be the one that this end is given, and then it is connected to itself.
+                    if (Socket(InetAddress.getLoopbackAddress(), port).use { it.localPort } != port) return true
                 } catch (_: IOException) {
                     Thread.onSpinWait()
                 }
