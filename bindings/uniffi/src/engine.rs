@@ -474,6 +474,10 @@ impl Inner {
                 return quiet.and(Err(EngineError::bug("an engine at rest is still owned")));
             }
         };
+        if stopped.is_err() {
+            // Something of it is left, and observers would wait for its last word.
+            self.observers.cancel();
+        }
         self.observers
             .end(Duration::from_millis(limits::OBSERVER_GRACE_MS));
         stopped.and(self.calls.join())

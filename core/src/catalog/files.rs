@@ -196,7 +196,7 @@ fn decode_stat(bytes: &[u8]) -> Option<(Stat, Option<u64>, bool)> {
         *bytes = rest;
         Some((seconds, u32::from_le_bytes(*head)))
     }
-    let (&flags, mut rest) = bytes.split_first()?;
+    let (&flags, mut rest) = bytes.split_first().filter(|(flags, _)| **flags < 8)?;
     let rest = &mut rest;
     let size = u64_of(rest)?;
     let (mtime, ctime) = (time_of(rest)?, time_of(rest)?);
@@ -240,6 +240,9 @@ mod tests {
                 for cut in 0..bytes.len() {
                     assert_eq!(decode_stat(&bytes[..cut]), None);
                 }
+                let mut unknown = bytes;
+                unknown[0] |= 8;
+                assert_eq!(decode_stat(&unknown), None);
             }
         }
     }
