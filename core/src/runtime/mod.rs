@@ -11,6 +11,8 @@
 //!
 //! Nothing else is started. Short blocking calls of the local vault, and the writing of long blobs, go to tokio's blocking threads. A restore waits
 //! for its own, and the engine thread for all when its runtime ends.
+//!
+//! `state_lock` keeps two of all this from working in one folder.
 
 pub(crate) mod budget;
 pub(crate) mod buffers;
